@@ -95,7 +95,7 @@ class ClusteringSpec(Section):
     evidence: str = ""
 
 class ValidationSpec(Section):
-    "One primary metric, the splits it is read on, k, and how often dev retrieval is looked at in training (optimizer steps)."
+    "One primary metric, its splits and k; how often dev is looked at in training (steps); `map_keys` colour the map by metadata."
     metric: str = Field(pattern=r"^(nDCG|P|R|RR)@\d+$")
     k: int = Field(ge=1)
     dev: str
@@ -103,6 +103,7 @@ class ValidationSpec(Section):
     production: str | None = None
     eval_every: int
     audit_dims: tuple[int, ...]
+    map_keys: tuple[str, ...] = ()
 
 class PipelineSpec(Section):
     "A whole pipeline, decided. `folder` is where its files lie."
@@ -256,8 +257,10 @@ def parse_spec(raw: Mapping[str, Any], folder: Path) -> PipelineSpec:
         first = error.errors()[0]
         where = [str(part) for part in first["loc"]]
         where[0] = LAYER_OF.get(where[0], where[0])
-        raise ContractError(".".join(where), f"{first['msg']} (found {first['input']!r})" if first["type"] != "missing" else "not declared",
-                            "a decision that nobody wrote down is made by accident", f"declare {where[-1]} in spec.toml") from None
+        symptom, fix = {"missing": ("not declared", f"declare {where[-1]} in spec.toml"),
+                        "extra_forbidden": ("no such key", "correct its spelling, or remove it")}.get(
+                            first["type"], (f"{first['msg']} (found {first['input']!r})", f"correct {where[-1]} in spec.toml"))
+        raise ContractError(".".join(where), symptom, "a decision that nobody wrote down is made by accident", fix) from None
     for rule in RULES:
         if symptom := rule.broken(spec):
             raise ContractError(rule.id, symptom, rule.reason, rule.fix)

@@ -11,7 +11,7 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -163,7 +163,7 @@ def _source_pairs(source: PairSource, spec: PipelineSpec, corpus: Corpus) -> Pai
         rows = [(train.queries[q], corpus.passages[corpus.position[d]], d) for q, grades in train.qrels.items() for d, g in grades.items() if g == max(grades.values())]
         anchors, positives, documents = zip(*rows)
         found = PairSet(source.name, source.symmetry, anchors, positives, (), documents)
-    return PairSet(source.name, source.symmetry, found.anchors, found.positives, found.negatives, found.documents)
+    return replace(found, name=source.name, symmetry=source.symmetry)
 
 # %% ../nbs/02b_split.ipynb #473596c7
 def _by_hash(keys: Sequence[str], limit: int) -> list[int]:
@@ -183,8 +183,7 @@ def load_domain(spec: PipelineSpec, settings: Settings) -> Domain:
         if not len(clean):
             raise ContractError("data.pairs", f"no pair of {source.name} is left: {finding.evidence}", "training needs pairs that no test query touches",
                                 "add documents or pairs that the judged queries do not need")
-        limit = settings.pairs if source.source == "documents" else 0
-        kept.append(clean.take(_by_hash(clean.anchors, limit)))
+        kept.append(clean.take(_by_hash(clean.anchors, settings.pairs)))
         findings.append(finding)
     findings += [Finding(f"data.unresolved.{name}", "doubt" if split.dropped else "ok", split.dropped, f"{split.dropped} judgments without a document") for name, split in splits.items()]
     return Domain(spec, sample_corpus(whole, splits.values(), settings.documents), splits, tuple(kept), tuple(findings))

@@ -1,0 +1,55 @@
+# What people do daily. Everything runs in .venv, which the first target that needs it makes.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+CHAPTERS = $(sort $(wildcard nbs/[0-9]*.ipynb)) $(wildcard nbs/domains/*.ipynb)
+export HF_HUB_OFFLINE ?= 1
+export TOKENIZERS_PARALLELISM ?= false
+
+.PHONY: run test lab refresh readme bench results clean-notebooks help
+
+help:
+	@echo "make run      the pipeline on data/pydocs (quick profile), its headline and three answers"
+	@echo "make test     everything that CI runs"
+	@echo "make lab      JupyterLab on the chapters"
+	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
+	@echo "make bench    timings and sizes, to runs/bench.json"
+	@echo "make results  the full profile with three seeds, to data/pydocs/results.json (over an hour)"
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --retries 0 --extra-index-url https://download.pytorch.org/whl/cpu $(shell grep '^torch==' constraints.txt)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: $(VENV)/.installed
+	$(BIN)/semantic-nb run
+	@echo
+	@printf '%s\n' "which pairs of columns in my table move together" "remove spaces from both ends of a string" "draw samples from a bell curve" | $(BIN)/semantic-nb search -k 3
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 --durations 12 tests nbs
+
+lab: $(VENV)/.installed
+	$(BIN)/jupyter lab nbs
+
+refresh: $(VENV)/.installed
+	$(BIN)/nbdev-export
+	for chapter in $(CHAPTERS); do echo $$chapter; TQDM_DISABLE=1 $(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $$chapter || exit 1; done
+	$(MAKE) readme
+	$(MAKE) clean-notebooks
+
+readme: $(VENV)/.installed
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN nbs/index.ipynb
+	$(BIN)/jupyter nbconvert --to markdown --no-input --log-level WARN --stdout nbs/index.ipynb | sed -e 's#](images/#](nbs/images/#g' -e 's#](\([0-9a-z_/]*\.ipynb\)#](nbs/\1#g' -e 's#](../#](#g' | cat -s > README.md
+
+clean-notebooks: $(VENV)/.installed
+	$(BIN)/nbdev-clean
+	$(BIN)/nbdev-export
+
+bench: $(VENV)/.installed
+	$(BIN)/python -m semantic_nb.bench
+
+results: $(VENV)/.installed
+	$(BIN)/python -m semantic_nb.results

@@ -1,0 +1,112 @@
+"""The command as a user meets it: in a process of its own, with exit codes and no traceback."""
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import ROOT
+
+
+def call(folder, *arguments, **environment):
+    done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", *arguments], cwd=folder, capture_output=True, text=True, input="",
+                          env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"} | environment)
+    assert "Traceback" not in done.stderr + done.stdout, done.stderr
+    return done
+
+
+@pytest.fixture
+def checkout(domain_folder):
+    return domain_folder.parents[1]
+
+
+def test_from_check_to_search(checkout):
+    checked = call(checkout, "check", "--json")
+    assert checked.returncode == 0 and {"map", "checklist", "findings"} <= set(json.loads(checked.stdout))
+    ran = call(checkout, "run", "--json")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert {"system", "dim", "metric", "split", "profile", "value", "low", "high", "n", "n_docs", "judged_at_k"} <= set(report["retrieval"][0])
+    assert {"a", "b", "dim", "metric", "split", "profile", "difference", "low", "high", "p", "n"} <= set(report["comparisons"][0])
+    folder = checkout / "runs" / "toy-tiny"
+    assert {"report.md", "report.json", "audit.png", "map.png", "trec"} <= {p.name for p in folder.iterdir()}
+    assert "Gate" in call(checkout, "report").stdout
+    found = call(checkout, "search", "how to sort tables", "-k", "2", "--json")
+    assert len(json.loads(found.stdout)["answers"]) == 2
+    started = time.time()
+    assert call(checkout, "run").returncode == 0
+    assert all(p.stat().st_mtime < started for p in (checkout / "runs" / "store").glob("*/manifest.json"))
+
+
+def test_a_fork_with_an_edited_corpus_runs(checkout, tmp_path):
+    forked = call(checkout, "fork", str(tmp_path / "My Domain"), "--json")
+    assert forked.returncode == 0
+    spec = json.loads(forked.stdout)["spec"]
+    corpus = tmp_path / "My Domain" / "corpus.jsonl"
+    rows = [json.loads(line) for line in corpus.read_text().splitlines()]
+    rows[0]["text"] += " Edited by hand."
+    rows.append({"_id": "new", "title": "new(x)", "text": "Here you do something entirely new with tables and graphs."})
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    ran = call(checkout, "run", spec)
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads((checkout / "runs" / "my-domain-tiny" / "report.json").read_text())
+    assert report["retrieval"][0]["n_docs"] == 61
+    assert call(checkout, "fork", str(tmp_path / "My Domain")).returncode == 2
+
+
+@pytest.mark.parametrize("name, edit, layer", [
+    ("spec.toml", lambda t: t.replace('symmetry = "asymmetric"', "", 1), "data.symmetry"), ("spec.toml", lambda t: t.replace("batch_size", "batchsize"), "loss"),
+    ("spec.toml", lambda t: t.replace("\ndim = 16", "\ndim = 64"), "index.dim"), ("corpus.jsonl", lambda t: "", "data.file"), ("corpus.jsonl", lambda t: t + t.splitlines()[0] + "\n", "data.duplicate_id"),
+    ("corpus.jsonl", lambda t: t.replace('"text"', '"body"'), "data.columns"), ("qrels/test.tsv", lambda t: t.replace("\t2", "\t0"), "data.qrels"), ("qrels/test.tsv", lambda t: t.replace("_", "-", 30), "data.qrels"),
+    ("queries.jsonl", lambda t: t[:200], "data.format")])
+def test_bad_input_is_named_and_exits_with_two(checkout, domain_folder, name, edit, layer):
+    path = domain_folder / name
+    path.write_text(edit(path.read_text()))
+    done = call(checkout, "run")
+    assert done.returncode == 2 and done.stderr.startswith(f"[{layer}"), done.stderr
+    assert "Fix:" in done.stderr and str(checkout) not in done.stderr
+
+
+def test_refusals_are_json_too(checkout):
+    done = call(checkout, "check", "nowhere.toml", "--json")
+    assert done.returncode == 2 and json.loads(done.stdout)["error"]["layer"] == "spec.file"
+
+
+def test_bench_on_a_folder(checkout, domain_folder):
+    done = call(checkout, "bench", str(domain_folder), "--tune", "--json")
+    assert done.returncode == 0, done.stderr
+    assert {row["system"] for row in json.loads(done.stdout)["retrieval"]} == {"BM25", "base", "tuned"}
+    assert call(checkout, "bench", str(checkout / "nowhere")).returncode == 2
+
+
+def test_control_c_stops_cleanly_and_the_run_continues(checkout):
+    process = subprocess.Popen([sys.executable, "-m", "semantic_nb.cli", "run"], cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}, start_new_session=True)
+    for line in process.stdout:
+        if "stage 1" in line:
+            break
+    time.sleep(2)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, (process.returncode, errors)
+    assert "Traceback" not in errors and "continues from there" in errors
+    assert call(checkout, "run").returncode == 0
+
+
+def test_a_disk_that_takes_no_more_is_a_refusal(checkout):
+    assert call(checkout, "run").returncode == 0
+    kept = {p.name for p in (checkout / "runs" / "store").iterdir() if p.is_dir()}
+    limited = "import resource, runpy, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); import sys; sys.argv = ['semantic-nb', 'run']; runpy.run_module('semantic_nb.cli', run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", limited], cwd=checkout, capture_output=True, text=True,
+                          env=os.environ | {"PYTHONPATH": str(ROOT), "SEMANTIC_NB_SEED": "7", "TQDM_DISABLE": "1"})
+    assert done.returncode == 2 and "could not be written" in done.stderr, done.stderr
+    assert kept <= {p.name for p in (checkout / "runs" / "store").iterdir() if p.is_dir()}
+    assert call(checkout, "search", "sort").returncode == 0
+
+
+def test_help_is_complete():
+    done = call(ROOT, "--help")
+    assert all(command in done.stdout for command in ("check", "run", "search", "report", "fork", "bench"))

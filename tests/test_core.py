@@ -1,0 +1,118 @@
+import errno
+import json
+import multiprocessing
+
+import pytest
+
+from semantic_nb.core import Artifact, ContractError, Table, artifact, fingerprint, load_settings, source_of, write_json
+
+
+def numbers(folder):
+    (folder / "numbers.txt").write_text("1 2 3")
+
+
+def test_environment_overrides_file_and_profile(domain_folder, monkeypatch):
+    monkeypatch.setenv("SEMANTIC_NB_PROFILE", "quick")
+    monkeypatch.setenv("SEMANTIC_NB_DOCUMENTS", "17")
+    settings = load_settings(domain_folder)
+    assert (settings.profile, settings.documents, settings.pairs) == ("quick", 17, load_settings(domain_folder, profile="quick").pairs)
+
+
+@pytest.mark.parametrize("name, value", [("PROFILE", "enormous"), ("SEED", "one"), ("COLOUR", "blue")])
+def test_bad_settings_are_refused(domain_folder, monkeypatch, name, value):
+    monkeypatch.setenv(f"SEMANTIC_NB_{name}", value)
+    with pytest.raises(ContractError, match="core.settings"):
+        load_settings(domain_folder)
+
+
+def test_no_settings_file(tmp_path):
+    with pytest.raises(ContractError, match="no settings.ini"):
+        load_settings(tmp_path)
+
+
+def test_a_recipe_is_built_once_and_rebuilt_when_it_changes(settings):
+    built = []
+    make = lambda seed: artifact("n", {"seed": seed}, lambda folder: built.append(seed) or numbers(folder), settings)
+    assert make(1).content == make(1).content and make(2).path != make(1).path
+    assert built == [1, 2]
+
+
+@pytest.mark.parametrize("damage", [lambda p: (p / "numbers.txt").write_text("1 2"), lambda p: (p / "numbers.txt").unlink(), lambda p: (p / "manifest.json").write_text("{"),
+                                    lambda p: (p / "manifest.json").unlink()])
+def test_damage_is_found_when_opened(settings, damage):
+    made = artifact("n", {}, numbers, settings)
+    damage(made.path)
+    with pytest.raises(ContractError, match="core.store"):
+        artifact("n", {}, numbers, settings)
+
+
+def test_a_failed_build_leaves_nothing_and_the_next_one_works(settings):
+    def broken(folder):
+        numbers(folder)
+        raise RuntimeError("half-way")
+    with pytest.raises(RuntimeError):
+        artifact("n", {}, broken, settings)
+    assert not [p for p in settings.store.iterdir() if not p.name.endswith(".lock")]
+    assert artifact("n", {}, numbers, settings).path.is_dir()
+
+
+def test_a_resumable_build_keeps_its_partial_folder(settings):
+    def first(folder):
+        (folder / "half").write_text("done")
+        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt):
+        artifact("n", {}, first, settings, resumable=True)
+    seen = []
+    artifact("n", {}, lambda folder: seen.append((folder / "half").read_text()), settings, resumable=True)
+    assert seen == ["done"]
+
+
+def test_a_full_disk_is_a_refusal_and_keeps_what_was_there(settings):
+    good = artifact("n", {"v": 1}, numbers, settings)
+    def full(folder):
+        numbers(folder)
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(ContractError, match="No space left"):
+        artifact("n", {"v": 2}, full, settings)
+    assert Artifact.open(good.path).content == good.content
+    assert len([p for p in settings.store.iterdir() if p.is_dir()]) == 1
+
+
+def _build_slowly(settings, counter):
+    import time
+    def slow(folder):
+        with counter.get_lock():
+            counter.value += 1
+        time.sleep(0.3)
+        numbers(folder)
+    artifact("n", {}, slow, settings)
+
+
+def test_two_processes_build_once(settings):
+    context = multiprocessing.get_context("fork")
+    counter = context.Value("i", 0)
+    workers = [context.Process(target=_build_slowly, args=(settings, counter)) for _ in range(2)]
+    [w.start() for w in workers], [w.join() for w in workers]
+    assert counter.value == 1 and all(w.exitcode == 0 for w in workers)
+
+
+def test_source_ignores_docstrings_and_sees_changes():
+    def a(x):
+        "Doc."
+        return x + 1
+    def b(x):
+        return x + 1
+    assert source_of(a) != source_of(b)  # another name is another function
+    assert fingerprint({"b": 1, "a": [1, 2]}) == fingerprint({"a": [1, 2], "b": 1}) != fingerprint({"a": [2, 1], "b": 1})
+
+
+def test_write_json_replaces_whole_files(tmp_path, monkeypatch):
+    path = write_json(tmp_path / "x.json", {"a": 1})
+    monkeypatch.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("interrupted")))
+    with pytest.raises(OSError):
+        write_json(path, {"a": 2})
+    assert json.loads(path.read_text()) == {"a": 1}
+
+
+def test_tables_escape_what_markdown_would_read():
+    assert str(Table([{"a": "x|y\nz", "b": 0.5}])).splitlines()[-1] == "| x\\|y z | 0.500 |"

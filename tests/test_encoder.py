@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+import torch
+
+from semantic_nb.core import ContractError
+from semantic_nb.encoder import corpus_vectors, encode, encoder_identity, load_encoder, resolve_base, truncate
+
+TEXTS = ["sort a list", "", "مرحبا 👋 שלום", "x " * 3000]
+
+
+@pytest.fixture
+def model(spec, settings):
+    return load_encoder(resolve_base(spec.model.base), spec.model, settings)
+
+
+@pytest.fixture(scope="session")
+def dot_folder(tmp_path_factory):
+    """multi-qa-mpnet-base-dot-v1's architecture with random weights: MPNet of one layer, width 768, CLS pooling, dot score."""
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoTokenizer, MPNetConfig, MPNetModel
+    folder = tmp_path_factory.mktemp("mpnet")
+    torch.manual_seed(0)
+    AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).save_pretrained(folder / "raw")
+    MPNetModel(MPNetConfig(vocab_size=30527, num_hidden_layers=1, hidden_size=768, num_attention_heads=12)).save_pretrained(folder / "raw")
+    SentenceTransformer(modules=[Transformer(str(folder / "raw")), Pooling(768, pooling_mode="cls")], similarity_fn_name="dot").save_pretrained(str(folder / "dot"))
+    return folder / "dot"
+
+
+def test_vectors_are_finite_and_of_unit_length_at_every_size(model):
+    for dim in (None, 16, 8):
+        vectors = encode(model, TEXTS, "document", dim)
+        assert vectors.dtype == np.float32 and vectors.shape == (4, dim or 32)
+        assert np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-4)
+
+
+def test_no_text_gives_an_empty_matrix(model):
+    assert encode(model, [], "query", 8).shape == (0, 8)
+
+
+@pytest.mark.parametrize("dim", [0, -1, 33])
+def test_a_size_that_does_not_exist_is_refused(model, dim):
+    with pytest.raises(ContractError, match="index.dim"):
+        truncate(np.ones((2, 32), "float32"), dim)
+
+
+def test_prompts_go_by_role_and_belong_to_the_identity(model, spec, settings):
+    prompted = load_encoder(spec.model.base, spec.model.model_copy(update={"prompts": {"query": "ask: "}}), settings)
+    assert np.allclose(encode(model, ["sort"], "document"), encode(prompted, ["sort"], "document"), atol=1e-5)
+    assert np.allclose(encode(model, ["ask: sort"], "query"), encode(prompted, ["sort"], "query"), atol=1e-5)
+    a, b = encoder_identity(model), encoder_identity(prompted)
+    assert {key for key in a if a[key] != b[key]} == {"prompts"}
+
+
+def test_not_a_number_is_refused(model):
+    with torch.no_grad():
+        model[0].model.embeddings.LayerNorm.weight.fill_(float("nan"))
+    with pytest.raises(ContractError, match="model.vectors"):
+        encode(model, ["sort"], "query")
+
+
+def test_the_wheel_is_verified(monkeypatch):
+    monkeypatch.setattr("semantic_nb.encoder.file_hash", lambda path: "0" * 64)
+    with pytest.raises(ContractError, match="not those of all-MiniLM-L6-v2"):
+        resolve_base("all-MiniLM-L6-v2")
+
+
+def test_offline_says_what_is_missing(monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(ContractError, match="neither a folder nor an installed package"):
+        resolve_base("multi-qa-mpnet-base-dot-v1")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    assert resolve_base("multi-qa-mpnet-base-dot-v1") == "sentence-transformers/multi-qa-mpnet-base-dot-v1"
+
+
+def test_a_broken_model_folder_is_refused(tmp_path, spec, settings):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "modules.json").write_text("[]")
+    with pytest.raises(ContractError, match="model.base"):
+        load_encoder(str(tmp_path / "model"), spec.model, settings)
+
+
+def test_another_size_is_refused(spec, settings):
+    with pytest.raises(ContractError, match="model.dims"):
+        load_encoder(spec.model.base, spec.model.model_copy(update={"dims": (64, 16)}), settings)
+
+
+def test_a_pool_gives_the_same_vectors(model):
+    pool = model.start_multi_process_pool(["cpu"])
+    try:
+        assert np.allclose(encode(model, TEXTS[:2], "document", pool=pool, chunk_size=1, bf16=False), encode(model, TEXTS[:2], "document", bf16=False), atol=1e-4)
+    finally:
+        model.stop_multi_process_pool(pool)
+
+
+def test_corpus_vectors_are_kept_and_follow_model_and_corpus(model, domain, settings, monkeypatch):
+    first = corpus_vectors(model, domain.corpus, settings, progress=False)
+    monkeypatch.setattr("semantic_nb.encoder.encode", lambda *a, **k: pytest.fail("encoded again"))
+    assert np.array_equal(first, np.load(next(settings.store.glob("vectors-*")) / "vectors.npy"))
+
+
+def test_the_dot_base_takes_its_own_path(dot_folder, spec, settings):
+    dot_spec = spec.model.model_copy(update={"base": str(dot_folder), "similarity": "dot", "dims": (768, 512, 256, 128, 64)})
+    model = load_encoder(str(dot_folder), dot_spec, settings)
+    vectors = encode(model, ["sort a list", "invert a matrix"], "query")
+    assert vectors.shape == (2, 768) and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=0.1)
+    with pytest.raises(ContractError, match="model.similarity"):
+        load_encoder(str(dot_folder), dot_spec.model_copy(update={"similarity": "cosine"}), settings)
+
+
+def test_matryoshka_turns_a_dot_model_into_a_cosine_one(dot_folder, domain, settings):
+    from dataclasses import replace
+    from semantic_nb.loss import Stage, train_model
+    dims = (768, 512, 256, 128, 64)
+    spec = domain.spec.model_copy(update={"model": domain.spec.model.model_copy(update={"base": str(dot_folder), "similarity": "dot", "dims": dims}),
+                                          "loss": domain.spec.loss.model_copy(update={"scale": 1.0}), "index": domain.spec.index.model_copy(update={"dim": 128})})
+    made = train_model(str(dot_folder), domain.pairs, Stage("m", 1, 1e-4, dims), replace(domain, spec=spec), settings)
+    model = load_encoder(str(made.path / "model"), spec.model, settings)
+    assert model.similarity_fn_name == "cosine" and np.allclose(np.linalg.norm(encode(model, ["sort"], "query", 64), axis=1), 1, atol=1e-4)

@@ -1,0 +1,88 @@
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings as hypothesis_settings, strategies as st
+
+from semantic_nb.core import ContractError
+from semantic_nb.data import Corpus, Judged, read_corpus, read_judged
+from semantic_nb.measure import bm25, compare, exact_search, holm, interval, judged_at, per_query, write_run
+
+JUDGED = Judged({"q": "?", "r": "?"}, {"q": {"a": 2, "b": 1, "z": 0}, "r": {"c": 1}})
+
+
+def test_metrics_agree_with_the_formulas():
+    run = {"q": {"b": 3.0, "x": 2.0, "a": 1.0}}
+    ideal, found = 2 + 1 / math.log2(3), 1 + 2 / math.log2(4)
+    assert per_query("nDCG@10", run, JUDGED) == pytest.approx([found / ideal, 0])
+    assert per_query("P@10", run, JUDGED) == pytest.approx([0.2, 0])
+    assert per_query("R@10", run, JUDGED) == pytest.approx([1, 0])
+    assert per_query("RR@10", run, JUDGED) == pytest.approx([1, 0])
+    assert judged_at(3, run, JUDGED) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "nDCG@@", ""])
+def test_an_unknown_metric_is_refused(metric):
+    with pytest.raises(ContractError, match="validate.metric"):
+        per_query(metric, {}, JUDGED)
+
+
+def test_no_judgments_no_number():
+    with pytest.raises(ContractError, match="validate.empty"):
+        per_query("nDCG@10", {}, Judged({}, {}))
+
+
+@given(st.integers(1, 30), st.integers(1, 8), st.integers(1, 40))
+@hypothesis_settings(max_examples=25, deadline=None)
+def test_exact_search_is_exact(n, dim, k):
+    draw = np.random.default_rng(n * 100 + dim)
+    queries, documents = draw.normal(size=(3, dim)).astype("float32"), draw.normal(size=(n, dim)).astype("float32")
+    found = exact_search(["a", "b", "c"], queries, [str(i) for i in range(n)], documents, k)
+    for name, scores in zip("abc", queries @ documents.T):
+        assert list(found[name]) == [str(i) for i in np.argsort(-scores)[:k]]
+
+
+def test_holm_against_the_published_example():
+    assert holm([0.01, 0.02, 0.03, 0.04]) == pytest.approx([0.04, 0.06, 0.06, 0.06])
+
+
+def test_the_interval_covers_the_mean_about_as_often_as_it_says():
+    draw = np.random.default_rng(0)
+    hits = [(e := interval(draw.beta(0.5, 0.5, 60), seed=i, resamples=400)).low <= 0.5 <= e.high for i in range(200)]
+    assert 0.88 <= np.mean(hits) <= 0.99
+
+
+def test_three_outcomes():
+    draw = np.random.default_rng(1)
+    base = draw.uniform(size=120)
+    assert compare(base + 0.1 + draw.normal(0, 0.1, 120), base).outcome == "better"
+    assert compare(base - 0.1 + draw.normal(0, 0.1, 120), base).outcome == "worse"
+    unsure = compare(base + draw.normal(0.005, 0.2, 120), base)
+    assert unsure.outcome == "not shown" and unsure.needed > 120
+    assert compare(base, base).outcome == "not shown"
+
+
+def test_pairs_of_different_length_are_refused():
+    with pytest.raises(ContractError, match="validate.pairing"):
+        compare(np.ones(3), np.ones(4))
+
+
+def test_a_run_file_is_read_by_ir_measures(tmp_path):
+    import ir_measures
+    run = {"q": {"a": 1.5, "b": 0.5}}
+    assert [(r.query_id, r.doc_id, r.score) for r in ir_measures.read_trec_run(str(write_run(tmp_path / "x.trec", run, "x")))] == [("q", "a", 1.5), ("q", "b", 0.5)]
+
+
+def test_bm25_finds_words_and_nothing_else():
+    corpus = Corpus(("a", "b"), ("", ""), ("sorting a list", "inverse matrix"), ({}, {}))
+    assert list(bm25(corpus, {"q": "sort", "r": "zebra"})["q"]) == ["a"] and bm25(corpus, {"r": "zebra"})["r"] == {}
+
+
+@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ, reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
+def test_bm25_reproduces_the_published_scifact_figure():
+    folder = Path(os.environ["DEVELOPMENT_DATA"]) / "scifact"
+    corpus = read_corpus(folder / "corpus.jsonl")
+    judged = read_judged(folder / "queries.jsonl", folder / "qrels" / "test.tsv", corpus)
+    assert per_query("nDCG@10", bm25(corpus, judged.queries), judged).mean() == pytest.approx(0.687, abs=0.01)

@@ -1,0 +1,140 @@
+import json
+import shutil
+from dataclasses import replace
+
+import faiss
+import numpy as np
+import pytest
+
+from semantic_nb.core import ContractError
+from semantic_nb.encoder import encode, load_encoder, truncate
+from semantic_nb.index import SearchIndex, build_index, choose_type, make_index, open_index, tune_effort
+from semantic_nb.measure import Comparison
+from semantic_nb.model import Gate, compress, gate, learn_space, ship
+
+NAN = float("nan")
+
+
+@pytest.fixture
+def two_stages(domain, settings):
+    first = learn_space(domain, settings)
+    return first, compress(first, domain, settings)
+
+
+def vectors(n, dim=16, seed=0):
+    return truncate(np.random.default_rng(seed).normal(size=(n, dim)).astype("float32"), dim)
+
+
+def with_type(spec, **change):
+    return spec.index.model_copy(update=change)
+
+
+def test_stage_two_continues_stage_one(two_stages):
+    first, second = two_stages
+    assert second.manifest["recipe"]["base"]["weights"] != first.manifest["recipe"]["base"]["weights"]
+    assert second.manifest["recipe"]["stage"]["dims"] == [32, 16, 8]
+
+
+def test_compressing_twice_is_refused(two_stages, domain, settings):
+    with pytest.raises(ContractError, match="model.order"):
+        compress(two_stages[1], domain, settings)
+
+
+@pytest.mark.parametrize("outcome, shipped", [("better", "tuned"), ("not shown", "base"), ("worse", "base")])
+def test_only_a_better_model_leaves(two_stages, domain, settings, outcome, shipped):
+    from sentence_transformers import SentenceTransformer
+    decision = Gate(outcome == "better", Comparison(0.1, 0.0, 0.2, 0.01, 10, outcome, 30), "nDCG@10", 16, "test")
+    made = ship(two_stages[1], decision, domain, settings)
+    assert made.manifest["facts"]["shipped"] == shipped
+    plain = SentenceTransformer(str(made.path / "model"))
+    assert plain.similarity_fn_name == "cosine" and plain.prompts == {"query": "", "document": ""} and plain.max_seq_length == 32
+    card = (made.path / "model" / "README.md").read_text()
+    assert "16 dimensions" in card and "Gate:" in card
+
+
+def test_the_gate_reads_the_declared_metric_size_and_split(two_stages, domain, settings):
+    decision = gate(two_stages[1], domain, settings)
+    assert (decision.metric, decision.dim, decision.split, decision.comparison.n) == ("nDCG@10", 16, "test", len(domain.splits["test"].queries))
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "ivfpq"])
+def test_every_type_searches_by_inner_product_and_reaches_its_recall(spec, kind):
+    data, queries = vectors(4000), vectors(50, seed=1)
+    index = build_index(data, with_type(spec, type=kind, nlist=40 if "ivf" in kind else None, pq_m=16 if kind == "ivfpq" else None))
+    assert index.metric_type == faiss.METRIC_INNER_PRODUCT
+    _, exact = faiss.knn(queries, data, 10, metric=faiss.METRIC_INNER_PRODUCT)
+    effort, tried = tune_effort(index, queries, exact, 0.95, 10)
+    best = max(row["recall"] for row in tried)
+    assert best >= (0.6 if kind == "ivfpq" else 0.95)
+    if kind == "ivf":
+        assert tried[0]["recall"] < best and effort > 1
+
+
+def test_auto_follows_size_and_memory(spec):
+    assert [choose_type(spec.index, n) for n in (10, 99_999, 100_000)] == ["flat", "flat", "ivf"]
+    assert choose_type(with_type(spec, memory_mb=1.0), 1_000_000) == "ivfpq"
+
+
+@pytest.mark.parametrize("change, data, layer", [
+    ({}, vectors(10, 8), "index.dim"), ({}, vectors(10) * 2, "index.vectors"), ({}, np.full((10, 16), NAN, "float32"), "index.vectors"),
+    ({"type": "ivf", "nlist": 10}, vectors(300), "index.training"), ({"type": "ivfpq", "nlist": 2}, vectors(200), "index.training")])
+def test_what_cannot_be_indexed_is_refused(spec, change, data, layer):
+    with pytest.raises(ContractError) as refusal:
+        build_index(data, with_type(spec, **change))
+    assert refusal.value.layer == layer
+
+
+@pytest.fixture
+def served(domain, settings):
+    model = load_encoder(domain.spec.model.base, domain.spec.model, settings)
+    return model, make_index(model, domain, settings)
+
+
+def test_the_saved_index_answers_like_exact_search_and_is_plain(served, domain):
+    model, made = served
+    index = open_index(made.path, model)
+    answers = index.ask(model, ["how to sort tables", "invert a graph"], k=3)
+    plain = faiss.read_index(str(made.path / "index.faiss"))
+    ids = json.loads((made.path / "ids.json").read_text())
+    _, rows = plain.search(encode(model, ["how to sort tables", "invert a graph"], "query", 16), 3)
+    assert [[id for id, _ in answer] for answer in answers] == [[ids[i] for i in row] for row in rows]
+
+
+def test_asking_for_more_than_there_is(served, domain):
+    model, made = served
+    assert len(open_index(made.path, model).ask(model, ["sort"], k=1000)[0]) == len(domain.corpus)
+
+
+@pytest.mark.parametrize("queries", [np.ones(16, "float32"), np.ones((1, 32), "float32")])
+def test_a_wrong_shape_is_refused_not_asserted(served, queries):
+    model, made = served
+    with pytest.raises(ContractError, match="index.dim"):
+        open_index(made.path, model).search(queries, 3)
+
+
+def test_another_models_question_is_refused_by_name(served, domain, settings):
+    import torch
+    model, made = served
+    with torch.no_grad():
+        model[0].model.embeddings.LayerNorm.bias.add_(0.1)
+    with pytest.raises(ContractError, match="weights: index") as refusal:
+        open_index(made.path, model)
+    assert refusal.value.layer == "index.model"
+
+
+@pytest.mark.parametrize("change", [{"prompts": {"query": "ask: "}}, {"max_tokens": 16}])
+def test_another_prompt_or_length_is_refused(served, domain, settings, change):
+    model, made = served
+    with pytest.raises(ContractError, match="index.model"):
+        open_index(made.path, load_encoder(domain.spec.model.base, domain.spec.model.model_copy(update=change), settings))
+
+
+@pytest.mark.parametrize("damage", [lambda p: (p / "index.faiss").write_bytes((p / "index.faiss").read_bytes()[:200]), lambda p: (p / "index.faiss").unlink(), lambda p: (p / "ids.json").write_text("["),
+                                    lambda p: (p / "manifest.json").write_text("{}"), shutil.rmtree])
+def test_a_damaged_index_is_refused_and_the_good_one_stays(served, tmp_path, damage):
+    model, made = served
+    shutil.copytree(made.path, tmp_path / "copy")
+    damage(tmp_path / "copy")
+    with pytest.raises(ContractError, match="index.file"):
+        open_index(tmp_path / "copy", model)
+    assert open_index(made.path, model).ask(model, ["sort"], k=1)

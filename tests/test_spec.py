@@ -1,0 +1,90 @@
+import copy
+import tomllib
+
+import pytest
+from hypothesis import given, settings as hypothesis_settings, strategies as st
+
+from conftest import ROOT
+from semantic_nb.brief import brief, checklist, pipeline_map
+from semantic_nb.core import ContractError
+from semantic_nb.spec import RULES, load_spec, parse_spec
+
+FOLDER = ROOT / "data" / "pydocs"
+RAW = tomllib.loads((FOLDER / "spec.toml").read_text(encoding="utf-8"))
+REQUIRED = [("data", key) for key in ("corpus", "queries", "qrels", "pair_type", "symmetry", "pairs")] + [("loss", "name"), ("loss", "scale"), ("model", "base"), ("model", "similarity"),
+            ("model", "dims"), ("model", "max_tokens"), ("training", "batch_size"), ("index", "type"), ("index", "dim"), ("index", "similarity"), ("index", "documents"),
+            ("clustering", "method"), ("clustering", "threshold"), ("validation", "metric"), ("validation", "k"), ("validation", "dev"), ("validation", "test"), ("validation", "eval_every")]
+
+
+@pytest.mark.parametrize("section, key", REQUIRED)
+def test_what_changes_meaning_has_no_default(section, key):
+    raw = copy.deepcopy(RAW)
+    del raw[section][key]
+    with pytest.raises(ContractError, match="not declared") as refusal:
+        parse_spec(raw, FOLDER)
+    assert refusal.value.layer.endswith(key)
+
+
+@pytest.mark.parametrize("section", ["data", "loss", "model", "training", "index", "clustering", "validation"])
+def test_a_missing_section_and_a_misspelt_key_are_refused(section):
+    with pytest.raises(ContractError, match="not declared"):
+        parse_spec({k: v for k, v in RAW.items() if k != section}, FOLDER)
+    raw = copy.deepcopy(RAW)
+    raw[section]["dimm"] = 1
+    with pytest.raises(ContractError, match="no such key"):
+        parse_spec(raw, FOLDER)
+
+
+@pytest.mark.parametrize("text", ["name = ", "[data\n", "name = 'a'\nname = 'b'"])
+def test_malformed_toml_is_refused(tmp_path, text):
+    (tmp_path / "spec.toml").write_text(text)
+    with pytest.raises(ContractError, match="spec.file"):
+        load_spec(tmp_path / "spec.toml")
+
+
+@pytest.mark.parametrize("change, rule", [
+    (("data", {"pair_type": "triplets"}), "loss"), (("loss", {"directions": ["doc_to_query"]}), "loss.formulation"), (("loss", {"partition_mode": "per_direction"}), "loss.formulation"),
+    (("index", {"nlist": 4096}), "index.type"), (("index", {"pq_m": 7}), "index.type"), (("index", {"type": "ivfpq"}), "index.type"), (("validation", {"test": "dev"}), "validate.evidence"),
+    (("validation", {"k": 5}), "validate.evidence"), (("validation", {"metric": "loss"}), "validate.metric"), (("model", {"dims": [384, 128, 256]}), "model.dims"),
+    (("model", {"base": "multi-qa-mpnet-base-dot-v1", "dims": [768, 128]}), "model.similarity")])
+def test_contradictions(change, rule):
+    raw = copy.deepcopy(RAW)
+    raw[change[0]] |= change[1]
+    if change[0] == "model" and "base" in change[1]:
+        raw["index"]["dim"], raw["validation"]["audit_dims"] = 128, [768, 128]
+    if rule == "loss":
+        assert parse_spec(raw, FOLDER).data.pair_type == "triplets"  # no file names a column, so the loss decides when it sees the pairs
+        return
+    with pytest.raises(ContractError) as refusal:
+        parse_spec(raw, FOLDER)
+    assert refusal.value.layer == rule
+
+
+def test_a_dot_base_with_matryoshka_must_serve_cosine():
+    raw = copy.deepcopy(RAW)
+    raw["model"] |= {"base": "multi-qa-mpnet-base-dot-v1", "similarity": "dot", "dims": [768, 512, 256, 128, 64]}
+    raw["loss"]["scale"] = 1.0
+    raw["validation"]["audit_dims"] = [768, 128]
+    assert parse_spec(raw, FOLDER).index.similarity == "cosine"
+    raw["index"]["similarity"] = "dot"
+    with pytest.raises(ContractError, match="index.similarity"):
+        parse_spec(raw, FOLDER)
+
+
+@given(st.lists(st.integers(1, 384), min_size=1, max_size=6))
+@hypothesis_settings(max_examples=60, deadline=None)
+def test_only_descending_sizes_from_the_models_own_pass(dims):
+    raw = copy.deepcopy(RAW)
+    raw["model"]["dims"], raw["index"]["dim"], raw["validation"]["audit_dims"] = dims, dims[-1], dims
+    good = dims[0] == 384 and dims == sorted(set(dims), reverse=True)
+    if good:
+        assert parse_spec(raw, FOLDER).model.dims == tuple(dims)
+    else:
+        with pytest.raises(ContractError, match="model.dims"):
+            parse_spec(raw, FOLDER)
+
+
+def test_renderings_say_what_the_spec_says():
+    spec = load_spec(FOLDER / "spec.toml")
+    assert len(checklist(spec).rows) == len(RULES) and all(row["kept"] == "yes" for row in checklist(spec).rows)
+    assert str(spec.index.dim) in str(pipeline_map(spec)) and spec.model.base in brief(spec) and "never `.fit()`" in brief(spec)
