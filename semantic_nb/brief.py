@@ -3,13 +3,13 @@
 # %% auto #0
 __all__ = ['CONTRACTS', 'LAYERS', 'contract', 'draw_layers', 'checklist', 'reasons', 'pipeline_map', 'brief']
 
-# %% ../nbs/01b_brief.ipynb #20d96d33
+# %% ../nbs/01b_brief.ipynb #7b31ca89
 from collections.abc import Mapping
 
 from .core import COLOURS, Table, figure
 from .spec import RULES, PipelineSpec
 
-# %% ../nbs/01b_brief.ipynb #fc0d24e8
+# %% ../nbs/01b_brief.ipynb #f9de61fc
 CONTRACTS = {
     "data": ("files of the domain", "a set of pairs per symmetry, corpus, queries, judgments, split by connected component",
              "mix symmetric and asymmetric pairs in one set; let a test query, its near-copy or its document into training",
@@ -33,11 +33,12 @@ CONTRACTS = {
                  "stops at the layer that refused, with its reason"),
 }
 
+# %% ../nbs/01b_brief.ipynb #b4b364de
 def contract(layer: str) -> Table:
     "What a layer receives, returns, must not do, and does on failure."
     return Table([{"": name, layer: text} for name, text in zip(("receives", "returns", "must not", "when it fails"), CONTRACTS[layer])])
 
-# %% ../nbs/01b_brief.ipynb #b4b364de
+# %% ../nbs/01b_brief.ipynb #5a1b646a
 LAYERS = ("data", "loss", "model", "index")
 
 def draw_layers(here: str = "") -> None:
@@ -52,18 +53,19 @@ def draw_layers(here: str = "") -> None:
     ax.set(xlim=(-0.5, 4.5), ylim=(-1, 1))
     ax.axis("off")
 
-# %% ../nbs/01b_brief.ipynb #b8e4f325
+# %% ../nbs/01b_brief.ipynb #9ce6b6b7
 def checklist(spec: PipelineSpec) -> Table:
     "Every cross-layer rule, why it exists, and whether this spec keeps it."
     return Table([{"rule": rule.id, "says": rule.says, "because": rule.reason, "kept": "no: " + symptom if (symptom := rule.broken(spec)) else "yes"}
                   for rule in RULES])
 
+# %% ../nbs/01b_brief.ipynb #60fc760d
 def reasons(spec: PipelineSpec) -> dict[str, str]:
     "Unusual choices and the reasons the spec gives for them; they stay visible in every report."
     given = {"symmetry_reason": spec.data.symmetry_reason, "base_reason": spec.model.base_reason, "threshold evidence": spec.clustering.evidence}
     return {name: text for name, text in given.items() if text}
 
-# %% ../nbs/01b_brief.ipynb #c7beaa97
+# %% ../nbs/01b_brief.ipynb #c0814cf3
 def pipeline_map(spec: PipelineSpec, seen: Mapping[str, str] | None = None) -> Table:
     "One row per layer: what is declared, and, after a run, what was really seen."
     sources = "; ".join(f"{p.name}: {p.source}, {p.symmetry}" for p in spec.data.pairs)
@@ -78,7 +80,7 @@ def pipeline_map(spec: PipelineSpec, seen: Mapping[str, str] | None = None) -> T
     return Table([{"layer": layer, "declared": text, **({"seen": seen.get(layer, "")} if seen else {}), "must not": CONTRACTS[layer][2]}
                   for layer, text in declared.items()])
 
-# %% ../nbs/01b_brief.ipynb #f9490fba
+# %% ../nbs/01b_brief.ipynb #350e18e6
 def brief(spec: PipelineSpec) -> str:
     "The filled-in implementation brief for an AI coding tool, as Markdown."
     d, m, t, i, v = spec.data, spec.model, spec.training, spec.index, spec.validation

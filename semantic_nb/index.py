@@ -6,8 +6,6 @@ __all__ = ['SWEEP', 'choose_type', 'lists_for', 'build_index', 'set_effort', 'tu
 
 # %% ../nbs/07_index.ipynb #b46cee58
 import json
-import os
-import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,18 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .core import COLOURS, Artifact, ContractError, Settings, Table, artifact, figure, load_settings, refused, source_of
-from .data import Corpus
-from .encoder import corpus_vectors, encode, encoder_identity, load_encoder, resolve_base, truncate
-from .measure import Run, as_run, exact_search, per_query
-from .spec import FLAT_LIMIT, POINTS_PER_LIST, IndexSpec, PipelineSpec, load_spec
-from .split import Domain, load_domain
+# %% ../nbs/07_index.ipynb #5f3751ad
+from .core import Artifact, ContractError, Settings, artifact, source_of
+from .encoder import corpus_vectors, encode, encoder_identity, truncate
+from .measure import Run, as_run
+from .spec import FLAT_LIMIT, POINTS_PER_LIST, IndexSpec
+from .split import Domain
 
 if TYPE_CHECKING:
     import faiss
     from sentence_transformers import SentenceTransformer
 
-# %% ../nbs/07_index.ipynb #5f3751ad
+# %% ../nbs/07_index.ipynb #9bec4404
 def choose_type(spec: IndexSpec, n: int) -> str:
     "The index type for `n` documents: the declared one, or for `auto` flat below 100,000, ivfpq if flat vectors exceed `memory_mb`, else ivf."
     if spec.type != "auto":
@@ -36,11 +34,12 @@ def choose_type(spec: IndexSpec, n: int) -> str:
         return "flat"
     return "ivfpq" if spec.memory_mb and n * spec.dim * 4 / 2**20 > spec.memory_mb else "ivf"
 
+# %% ../nbs/07_index.ipynb #4c8d8f85
 def lists_for(n: int) -> int:
     "Number of IVF lists: 4 sqrt(n) (FAISS' guidelines: 4 to 16), but never fewer than 39 training points per list."
     return max(1, min(int(4 * np.sqrt(n)), n // POINTS_PER_LIST))
 
-# %% ../nbs/07_index.ipynb #0a5402e5
+# %% ../nbs/07_index.ipynb #6dbcec4e
 def build_index(vectors: np.ndarray, spec: IndexSpec, seed: int = 1) -> "faiss.Index":
     """A trained FAISS index with inner product over float32 vectors of shape (n, dim), in the order of the rows.
 
@@ -67,6 +66,7 @@ def build_index(vectors: np.ndarray, spec: IndexSpec, seed: int = 1) -> "faiss.I
     index.add(vectors)
     return index
 
+# %% ../nbs/07_index.ipynb #96fb90ac
 def _check_vectors(vectors: np.ndarray, spec: IndexSpec) -> None:
     if vectors.shape[1] != spec.dim:
         raise ContractError("index.dim", f"vectors have {vectors.shape[1]} dimensions, the spec says {spec.dim}", "the index would refuse every query",
@@ -78,24 +78,28 @@ def _check_vectors(vectors: np.ndarray, spec: IndexSpec) -> None:
         raise ContractError("index.vectors", f"lengths from {lengths.min():.2f} to {lengths.max():.2f}, cosine needs 1",
                             "the inner product then prefers long vectors over right ones", "truncate() normalises again after the cut")
 
+# %% ../nbs/07_index.ipynb #3e535740
 def _check_training(n: int, nlist: int, kind: str) -> None:
     if n < nlist * POINTS_PER_LIST or (kind == "ivfpq" and n < 256):
         raise ContractError("index.training", f"{n} vectors for {nlist} lists{' and 256 codes' if kind == 'ivfpq' else ''}",
                             f"k-means wants {POINTS_PER_LIST} points per list; starved lists are noise", f'type = "flat", or nlist <= {max(1, n // POINTS_PER_LIST)}')
 
+# %% ../nbs/07_index.ipynb #096ece1a
 def _code_size(dim: int) -> int:
     return next(m for m in range(max(1, dim // 8), 0, -1) if dim % m == 0)
 
-# %% ../nbs/07_index.ipynb #77070fa3
+# %% ../nbs/07_index.ipynb #5feaa367
 SWEEP = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
+# %% ../nbs/07_index.ipynb #011c2464
 def set_effort(index: "faiss.Index", effort: int) -> None:
     "Set `nprobe` or `efSearch`, through any wrapper; nothing for a flat index."
     import faiss
-    name = {"IndexIVF": "nprobe", "IndexHNSW": "efSearch"}.get(next((k for k in ("IndexIVF", "IndexHNSW") if k in type(faiss.downcast_index(index)).__name__), ""))
-    if name:
+    kind = _short_name(index)
+    if name := "nprobe" if "IVF" in kind else "efSearch" if "HNSW" in kind else "":
         faiss.ParameterSpace().set_index_parameter(index, name, effort)
 
+# %% ../nbs/07_index.ipynb #5bb2ae26
 def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: np.ndarray, target: float, k: int) -> tuple[int, list[dict]]:
     """The smallest effort whose recall@k against `exact` (row ids, shape (n, k)) reaches `target`, and every setting tried.
 
@@ -115,11 +119,12 @@ def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: np.ndarray, ta
     set_effort(index, best["effort"])
     return best["effort"], tried
 
+# %% ../nbs/07_index.ipynb #47a237eb
 def _short_name(index: "faiss.Index") -> str:
     import faiss
     return type(faiss.downcast_index(index)).__name__.removeprefix("Index").removesuffix("IP")
 
-# %% ../nbs/07_index.ipynb #3e535740
+# %% ../nbs/07_index.ipynb #c20e2bad
 @dataclass(frozen=True)
 class SearchIndex:
     "An opened index: `ids[row]` names the document; `facts` say what it was made from."
@@ -144,7 +149,7 @@ class SearchIndex:
         scores, rows = self.search(encode(model, list(queries.values()), "query", self.facts["dim"]), k)
         return as_run(list(queries), self.ids, scores, rows)
 
-# %% ../nbs/07_index.ipynb #c83bee8f
+# %% ../nbs/07_index.ipynb #ba0e8c08
 def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings) -> Artifact:
     "Encode, build, tune against exact search on the dev questions, save. The artifact holds `index.faiss` and `ids.json`."
     import faiss
@@ -152,18 +157,20 @@ def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings)
     recipe = {"model": identity, "corpus": domain.corpus.content, "index": spec.index.model_dump(), "k": spec.validation.k, "seed": settings.seed, "code": source_of(build_index, tune_effort)}
 
     def build(folder: Path) -> dict:
-        vectors = truncate(corpus_vectors(model, domain.corpus, settings), spec.index.dim, spec.index.similarity)
-        index = build_index(vectors, spec.index, settings.seed)
+        similarity = model.similarity_fn_name
+        vectors = truncate(corpus_vectors(model, domain.corpus, settings), spec.index.dim, similarity)
+        index = build_index(vectors, spec.index.model_copy(update={"similarity": similarity}), settings.seed)
         dev = encode(model, list(domain.splits[spec.validation.dev].queries.values()), "query", spec.index.dim)
         _, exact = faiss.knn(dev, vectors, spec.validation.k, metric=faiss.METRIC_INNER_PRODUCT)
         effort, tried = tune_effort(index, dev, exact, spec.index.recall_target, spec.validation.k)
         faiss.write_index(index, str(folder / "index.faiss"))
         (folder / "ids.json").write_text(json.dumps(domain.corpus.ids), encoding="utf-8")
-        return {"model": identity, "dim": spec.index.dim, "similarity": spec.index.similarity, "corpus": domain.corpus.content, "type": choose_type(spec.index, len(vectors)),
+        return {"model": identity, "dim": spec.index.dim, "similarity": similarity, "corpus": domain.corpus.content, "type": choose_type(spec.index, len(vectors)),
                 "effort": effort, "recall": max(row["recall"] for row in tried), "faiss": faiss.__version__, "documents": len(vectors)}
 
     return artifact("index", recipe, build, settings, packages=("faiss-cpu",))
 
+# %% ../nbs/07_index.ipynb #2de54738
 def open_index(folder: Path, model: "SentenceTransformer") -> SearchIndex:
     """Open a saved index for questions that `model` will encode; memory-mapped, read only.
 

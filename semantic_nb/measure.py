@@ -12,24 +12,24 @@ from pathlib import Path
 
 import numpy as np
 
-from .core import COLOURS, ContractError, Table, figure, load_settings, refused
-from .data import Corpus, Judged, read_judged
-from .spec import load_spec
-from .split import load_domain
+from .core import ContractError
+from .data import Corpus, Judged
 
-# %% ../nbs/03_measure.ipynb #24ab1326
+# %% ../nbs/03_measure.ipynb #9176b044
 Run = dict[str, dict[str, float]]
 
 def as_run(query_ids: Sequence[str], document_ids: Sequence[str], scores: np.ndarray, rows: np.ndarray) -> Run:
     "A run from the `scores` and document `rows`, both of shape (queries, k), that a search returns; row -1 means no hit."
     return {q: {document_ids[i]: float(s) for s, i in zip(scores[n], rows[n]) if i >= 0} for n, q in enumerate(query_ids)}
 
+# %% ../nbs/03_measure.ipynb #db9de372
 def write_run(path: Path, run: Run, name: str) -> Path:
     "A TREC run file: query, Q0, document, rank, score, system."
     ranked = ((q, sorted(found.items(), key=lambda item: -item[1])) for q, found in run.items())
     path.write_text("".join(f"{q} Q0 {d} {rank} {score:.6f} {name}\n" for q, found in ranked for rank, (d, score) in enumerate(found, 1)), encoding="utf-8")
     return path
 
+# %% ../nbs/03_measure.ipynb #c385b6b8
 def exact_search(query_ids: Sequence[str], queries: np.ndarray, document_ids: Sequence[str], documents: np.ndarray, k: int) -> Run:
     "The `k` documents with the largest inner product, by comparing with all of them. Vectors: float32, shape (n, dim)."
     import faiss
@@ -39,7 +39,7 @@ def exact_search(query_ids: Sequence[str], queries: np.ndarray, document_ids: Se
     scores, rows = faiss.knn(np.ascontiguousarray(queries, "float32"), np.ascontiguousarray(documents, "float32"), min(k, len(documents)), metric=faiss.METRIC_INNER_PRODUCT)
     return as_run(query_ids, document_ids, scores, rows)
 
-# %% ../nbs/03_measure.ipynb #0358b8f4
+# %% ../nbs/03_measure.ipynb #1a5ac503
 def bm25(corpus: Corpus, queries: Mapping[str, str], k: int = 100) -> Run:
     "The lexical reference: BM25 (Lucene's variant) over passages, English stop words and stemmer. Ties keep corpus order."
     import bm25s
@@ -51,7 +51,7 @@ def bm25(corpus: Corpus, queries: Mapping[str, str], k: int = 100) -> Run:
     rows, scores = index.retrieve(words(list(queries.values())), k=min(k, len(corpus)), show_progress=False)
     return as_run(list(queries), corpus.ids, scores, np.where(scores > 0, rows, -1))
 
-# %% ../nbs/03_measure.ipynb #0323966b
+# %% ../nbs/03_measure.ipynb #4626559e
 def per_query(metric: str, run: Run, judged: Judged) -> np.ndarray:
     """One value per judged query, float64, in the order of `judged.queries`; a query that the run does not answer scores 0.
 
@@ -70,12 +70,13 @@ def per_query(metric: str, run: Run, judged: Judged) -> np.ndarray:
     values = {m.query_id: m.value for m in ir_measures.iter_calc([measure], {q: dict(g) for q, g in judged.qrels.items()}, run)}
     return np.array([values.get(q, 0.0) for q in judged.queries])
 
+# %% ../nbs/03_measure.ipynb #ebb40738
 def judged_at(k: int, run: Run, judged: Judged) -> float:
     "Share of the first `k` answers that somebody has judged. Far below that of another system: the comparison favours the other."
     seen = [d in judged.qrels[q] for q in judged.queries for d in sorted(run.get(q, {}), key=lambda d: -run[q][d])[:k]]
     return float(np.mean(seen)) if seen else 0.0
 
-# %% ../nbs/03_measure.ipynb #20df4cea
+# %% ../nbs/03_measure.ipynb #ae99ebe2
 @dataclass(frozen=True)
 class Estimate:
     "A mean over `n` queries with its 95 % bootstrap interval."
@@ -87,6 +88,7 @@ class Estimate:
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+# %% ../nbs/03_measure.ipynb #ce284e46
 def interval(values: np.ndarray, seed: int = 1, resamples: int = 5000) -> Estimate:
     "Mean and 95 % percentile bootstrap interval of per-query values, shape (n,)."
     from scipy.stats import bootstrap
@@ -96,7 +98,7 @@ def interval(values: np.ndarray, seed: int = 1, resamples: int = 5000) -> Estima
     found = bootstrap((values,), np.mean, n_resamples=resamples, method="percentile", rng=seed).confidence_interval
     return Estimate(float(values.mean()), float(found.low), float(found.high), len(values))
 
-# %% ../nbs/03_measure.ipynb #f7fce456
+# %% ../nbs/03_measure.ipynb #aabd5dd1
 @dataclass(frozen=True)
 class Comparison:
     "`a` against `b` on the same queries. `outcome`: better, not shown or worse. `needed`: queries that would show this difference."
@@ -112,6 +114,7 @@ class Comparison:
         more = f"; about {self.needed} queries would show it" if self.needed and self.outcome == "not shown" else ""
         return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], p = {self.p:.3f}, n = {self.n}: {self.outcome}{more}"
 
+# %% ../nbs/03_measure.ipynb #a1ed8480
 def compare(a: np.ndarray, b: np.ndarray, seed: int = 1, resamples: int = 5000) -> Comparison:
     "Is `a` better than `b`? Per-query values of the same queries in the same order, each of shape (n,)."
     from scipy.stats import permutation_test
@@ -125,12 +128,13 @@ def compare(a: np.ndarray, b: np.ndarray, seed: int = 1, resamples: int = 5000) 
     outcome = "better" if found.low > 0 else "worse" if found.high < 0 else "not shown"
     return Comparison(found.value, found.low, found.high, float(p), found.n, outcome, queries_needed(difference))
 
+# %% ../nbs/03_measure.ipynb #18f87ba3
 def queries_needed(difference: np.ndarray) -> int | None:
     "Queries needed to show this mean difference at 5 % with 80 % power (normal approximation: ((1.96 + 0.84) sd / mean)^2)."
     mean, spread = abs(difference.mean()), difference.std(ddof=1)
     return math.ceil(((1.96 + 0.84) * spread / mean) ** 2) if mean > 0 else None
 
-# %% ../nbs/03_measure.ipynb #ba2099e4
+# %% ../nbs/03_measure.ipynb #2072ada2
 def holm(p: Sequence[float]) -> list[float]:
     "p-values adjusted by Holm's step-down method, in the given order."
     order = np.argsort(p)

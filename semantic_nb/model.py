@@ -4,27 +4,24 @@
 __all__ = ['learn_space', 'compress', 'Gate', 'gate', 'ship']
 
 # %% ../nbs/06_model.ipynb #8a75e9c9
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from .core import COLOURS, Artifact, ContractError, Settings, Table, artifact, figure, load_settings, refused
+from .core import Artifact, ContractError, Settings, artifact
 from .data import PairSet
-from .encoder import encode, encoder_identity, load_encoder, resolve_base, search_all
+from .encoder import encoder_identity, load_encoder, resolve_base, search_all
 from .loss import Stage, mine_negatives, train_model
-from .measure import Comparison, compare, interval, per_query
-from .spec import load_spec
-from .split import Domain, load_domain
+from .measure import Comparison, compare, per_query
+from .split import Domain
 
-# %% ../nbs/06_model.ipynb #e1fc0b42
+# %% ../nbs/06_model.ipynb #1ac007ab
 def learn_space(domain: Domain, settings: Settings) -> Artifact:
     "Stage 1: train the base at full size on every pair source of the spec."
     spec = domain.spec
     base = resolve_base(spec.model.base)
     return train_model(base, _with_negatives(domain, base, settings), Stage("stage1", spec.training.epochs, spec.training.learning_rate), domain, settings)
 
+# %% ../nbs/06_model.ipynb #c0a45680
 def compress(first: Artifact, domain: Domain, settings: Settings) -> Artifact:
     "Stage 2: Matryoshka over the spec's sizes, continued from the model of stage 1."
     spec = domain.spec
@@ -35,6 +32,7 @@ def compress(first: Artifact, domain: Domain, settings: Settings) -> Artifact:
     base = str(first.path / "model")
     return train_model(base, _with_negatives(domain, base, settings), stage, domain, settings)
 
+# %% ../nbs/06_model.ipynb #49f829df
 def _with_negatives(domain: Domain, base: str, settings: Settings) -> list[PairSet]:
     count = domain.spec.loss.mined_negatives
     if not count:
@@ -42,7 +40,7 @@ def _with_negatives(domain: Domain, base: str, settings: Settings) -> list[PairS
     model = load_encoder(base, domain.spec.model, settings)
     return [mine_negatives(pairs, model, count) for pairs in domain.pairs]
 
-# %% ../nbs/06_model.ipynb #a997f55a
+# %% ../nbs/06_model.ipynb #bf459d4b
 @dataclass(frozen=True)
 class Gate:
     "The decision about a candidate: `ship` is true only for the outcome `better`."
@@ -55,6 +53,7 @@ class Gate:
     def __str__(self) -> str:
         return f"{self.metric} at {self.dim} on {self.split}: {self.comparison} -> {'ship the tuned model' if self.ship else 'keep the base'}"
 
+# %% ../nbs/06_model.ipynb #f5605021
 def gate(candidate: Artifact, domain: Domain, settings: Settings) -> Gate:
     "The candidate against its base on the test questions, at the served size, on the primary metric."
     spec = domain.spec
@@ -64,7 +63,7 @@ def gate(candidate: Artifact, domain: Domain, settings: Settings) -> Gate:
     found = compare(tuned, base, settings.seed)
     return Gate(found.outcome == "better", found, metric, dim, spec.validation.test)
 
-# %% ../nbs/06_model.ipynb #7bd862d2
+# %% ../nbs/06_model.ipynb #f5b8acd2
 def ship(candidate: Artifact, decision: Gate, domain: Domain, settings: Settings) -> Artifact:
     "The model to serve, in `model/`: the candidate if the gate lets it pass, else the base. `SentenceTransformer(path)` loads it."
     spec = domain.spec
@@ -79,9 +78,12 @@ def ship(candidate: Artifact, decision: Gate, domain: Domain, settings: Settings
 
     return artifact("model", recipe, build, settings)
 
+# %% ../nbs/06_model.ipynb #44b7687a
 def _card(domain: Domain, decision: Gate) -> str:
     spec = domain.spec
     sources = ", ".join(f"{pairs.name} ({len(pairs)} {pairs.symmetry} pairs)" for pairs in domain.pairs)
+    tuned = f"Trained on {sources}, {spec.loss.name} with {', '.join(spec.loss.directions)}, then Matryoshka at {', '.join(map(str, spec.model.dims))}."
+    made = tuned if decision.ship else "The base, unchanged: the gate did not let the tuned model pass."
     return f"""---
 library_name: sentence-transformers
 pipeline_tag: sentence-similarity
@@ -90,7 +92,7 @@ base_model: {spec.model.base}
 # {spec.name}
 {spec.data.symmetry.capitalize()} search; base `{spec.model.base}`; serve at {spec.index.dim} dimensions, {spec.index.similarity} similarity, normalised again after truncation.
 
-Trained on {sources}, {spec.loss.name} with {", ".join(spec.loss.directions)}, then Matryoshka at {", ".join(map(str, spec.model.dims))}.
+{made}
 
 Gate: {decision}
 """

@@ -4,25 +4,29 @@
 __all__ = ['PACKAGES', 'Built', 'build', 'all_runs', 'all_comparisons', 'Report', 'headline', 'run', 'open_run', 'answer']
 
 # %% ../nbs/11_pipeline.ipynb #3d42d9d4
-import json
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import date
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+# %% ../nbs/11_pipeline.ipynb #fa017df7
 from .brief import checklist, pipeline_map, reasons
-from .core import Settings, Table, load_settings, write_json
+from .core import Settings, Table, write_json
 from .encoder import corpus_vectors, load_encoder, resolve_base, search_all, truncate
 from .index import SearchIndex, make_index, open_index
 from .measure import Run, bm25, holm, per_query, write_run
 from .model import Gate, compress, gate, learn_space, ship
-from .spec import PipelineSpec, load_spec
+from .spec import PipelineSpec
 from .split import Domain, load_domain
 from .validate import Audit, comparison_row, draw_audit, draw_map, evaluate, production_warning, space_map, truncation_audit
 
-# %% ../nbs/11_pipeline.ipynb #fa017df7
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+# %% ../nbs/11_pipeline.ipynb #4e80f5cc
 @dataclass(frozen=True)
 class Built:
     "What the layers made from one spec: data, the two stages, the decision, the shipped model and its index."
@@ -33,6 +37,7 @@ class Built:
     model: Path
     index: Path
 
+# %% ../nbs/11_pipeline.ipynb #df10f5d3
 def build(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = print) -> Built:
     "Data, stage 1, stage 2, gate, model, index; each is opened if the store has it and made if not."
     say("data: corpus, judgments, leak-free pairs")
@@ -49,7 +54,7 @@ def build(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = p
     index = make_index(model, domain, settings)
     return Built(domain, first.path / "model", second.path / "model", decision, shipped.path / "model", index.path)
 
-# %% ../nbs/11_pipeline.ipynb #f0a38e41
+# %% ../nbs/11_pipeline.ipynb #eef4401b
 def all_runs(built: Built, settings: Settings) -> dict[tuple[str, int | None, str], Run]:
     "Runs keyed by (system, dim, split): BM25, base, stage 1 and stage 2 at every size, and the served index."
     spec, domain = built.domain.spec, built.domain
@@ -64,6 +69,7 @@ def all_runs(built: Built, settings: Settings) -> dict[tuple[str, int | None, st
         runs["served", spec.index.dim, split] = index.run(served, dict(judged.queries))
     return runs
 
+# %% ../nbs/11_pipeline.ipynb #d33115bf
 def all_comparisons(runs: dict, domain: Domain, settings: Settings) -> list[dict]:
     "The planned comparisons on test and production: served against BM25 and base first, then stage by stage at each size, Holm-adjusted."
     spec, rows = domain.spec, []
@@ -78,7 +84,7 @@ def all_comparisons(runs: dict, domain: Domain, settings: Settings) -> list[dict
         row["p_holm"] = adjusted
     return rows
 
-# %% ../nbs/11_pipeline.ipynb #df10f5d3
+# %% ../nbs/11_pipeline.ipynb #16dfd32f
 PACKAGES = ("sentence-transformers", "torch", "transformers", "faiss-cpu", "numpy", "scikit-learn", "umap-learn")
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Report:
     folder: Path
     content: dict
 
+# %% ../nbs/11_pipeline.ipynb #d512333e
 def headline(content: dict, split: str) -> Table:
     "The systems that matter at the served size, on one split."
     dim = content["spec"]["index"]["dim"]
@@ -95,6 +102,7 @@ def headline(content: dict, split: str) -> Table:
     return Table([{"system": r["system"], "dims": r["dim"] or "-", metric: f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]", "questions": r["n"], "documents": r["n_docs"],
                    "judged@k": r["judged_at_k"]} for r in rows])
 
+# %% ../nbs/11_pipeline.ipynb #dbb0d5e5
 def run(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = print) -> Report:
     "Build everything, measure it, and write `runs/<name>-<profile>/`. What was finished before is reused."
     built = build(spec, settings, say)
@@ -115,7 +123,7 @@ def run(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = pri
     (folder / "report.md").write_text(_markdown(content, spec, built), encoding="utf-8")
     return Report(folder, content)
 
-# %% ../nbs/11_pipeline.ipynb #be829513
+# %% ../nbs/11_pipeline.ipynb #9e1e34da
 def _content(built: Built, runs: dict, audit: Audit, settings: Settings) -> dict:
     spec, domain = built.domain.spec, built.domain
     v = spec.validation
@@ -130,6 +138,7 @@ def _content(built: Built, runs: dict, audit: Audit, settings: Settings) -> dict
             "artifacts": {name: path.parent.name if path.name == "model" else path.name for name, path in
                           (("stage 1", built.first), ("stage 2", built.second), ("model", built.model), ("index", built.index))}}
 
+# %% ../nbs/11_pipeline.ipynb #9819c880
 def _pictures(folder: Path, audits: dict, model, domain: Domain, settings: Settings) -> dict:
     import matplotlib
     matplotlib.use("Agg") if "inline" not in matplotlib.get_backend() else None
@@ -151,7 +160,7 @@ def _pictures(folder: Path, audits: dict, model, domain: Domain, settings: Setti
     plt.close(fig)
     return {"points": len(rows), "trustworthiness": trust}
 
-# %% ../nbs/11_pipeline.ipynb #f7ecbe05
+# %% ../nbs/11_pipeline.ipynb #510ee717
 def _markdown(content: dict, spec: PipelineSpec, built: Built) -> str:
     seen = {"data": ", ".join(f"{name} {n:,}" for name, n in content["pairs"].items()) + f" pairs; {len(built.domain.corpus):,} documents",
             "loss": f"{content['artifacts']['stage 1']}", "model": f"{content['artifacts']['model']}", "index": f"{content['artifacts']['index']}",
@@ -170,14 +179,15 @@ def _markdown(content: dict, spec: PipelineSpec, built: Built) -> str:
               "## Made with", ", ".join(f"{name} {version}" for name, version in content["versions"].items()) + f", Python {content['python']}, seed {content['seed']}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
-# %% ../nbs/11_pipeline.ipynb #1151f477
-def open_run(spec: PipelineSpec, settings: Settings) -> tuple[SearchIndex, object, Domain]:
+# %% ../nbs/11_pipeline.ipynb #6a0717cf
+def open_run(spec: PipelineSpec, settings: Settings) -> "tuple[SearchIndex, SentenceTransformer, Domain]":
     "The served index, its model and the domain of a finished run; builds what is missing."
     built = build(spec, settings, say=lambda _: None)
     model = load_encoder(str(built.model), spec.model, settings)
     return open_index(built.index, model), model, built.domain
 
-def answer(question: str, index: SearchIndex, model, domain: Domain, k: int = 5) -> list[dict]:
+# %% ../nbs/11_pipeline.ipynb #cc67a39d
+def answer(question: str, index: SearchIndex, model: "SentenceTransformer", domain: Domain, k: int = 5) -> list[dict]:
     "The first `k` answers: id, score, title and the beginning of the text."
     rows = [(domain.corpus.position[id], score) for id, score in index.ask(model, [question], k)[0]]
     return [{"id": domain.corpus.ids[i], "score": round(score, 3), "title": domain.corpus.titles[i], "text": " ".join(domain.corpus.texts[i].split())[:160]} for i, score in rows]

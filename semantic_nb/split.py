@@ -10,7 +10,7 @@ import importlib
 import platform
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
@@ -19,11 +19,11 @@ import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from .core import Artifact, COLOURS, ContractError, Settings, Table, artifact, figure, file_hash, load_settings, refused, source_of
-from .data import Corpus, Finding, Judged, PairSet, findings_table, read_corpus, read_judged, read_pairs
-from .spec import PairSource, PipelineSpec, load_spec
+from .core import ContractError, Settings, artifact, file_hash, source_of
+from .data import Corpus, Finding, Judged, PairSet, read_corpus, read_judged, read_pairs
+from .spec import PairSource, PipelineSpec
 
-# %% ../nbs/02b_split.ipynb #9ff68081
+# %% ../nbs/02b_split.ipynb #87dbb88a
 NEAR_COPY = 0.85
 
 def near_copies(texts: Sequence[str], threshold: float = NEAR_COPY, block: int = 1000, characters: int = 1000) -> Iterator[np.ndarray]:
@@ -38,7 +38,7 @@ def near_copies(texts: Sequence[str], threshold: float = NEAR_COPY, block: int =
         keep = (similar.data >= threshold) & (similar.col > similar.row + start)
         yield np.stack([similar.row[keep] + start, similar.col[keep]], axis=1)
 
-# %% ../nbs/02b_split.ipynb #cbd2c194
+# %% ../nbs/02b_split.ipynb #9a0d5e36
 def copy_groups(corpus: Corpus) -> np.ndarray:
     "The group of each document, shape (n,), int: connected by near-copies of the text or by the same `metadata['group']`."
     links = [np.empty((0, 2), int), *near_copies(corpus.texts)]
@@ -48,12 +48,13 @@ def copy_groups(corpus: Corpus) -> np.ndarray:
             links.append(np.array([[first.setdefault(name, place), place]]))
     return components(len(corpus), np.concatenate(links))
 
+# %% ../nbs/02b_split.ipynb #20254cf9
 def components(n: int, links: np.ndarray) -> np.ndarray:
     "Connected components of `n` nodes and `links` of shape (m, 2): a label per node."
     graph = sparse.coo_matrix((np.ones(len(links)), (links[:, 0], links[:, 1])), shape=(n, n))
     return connected_components(graph, directed=False)[1]
 
-# %% ../nbs/02b_split.ipynb #1c82f9f4
+# %% ../nbs/02b_split.ipynb #75b96036
 def giant_component(labels: Sequence[int], limit: float = 0.2) -> Finding:
     "The largest group and its share; above `limit` a split by group cannot be balanced."
     group, size = Counter(np.asarray(labels).tolist()).most_common(1)[0]
@@ -61,7 +62,7 @@ def giant_component(labels: Sequence[int], limit: float = 0.2) -> Finding:
     return Finding("data.giant_component", "doubt" if share > limit else "ok", size, f"the largest of {len(set(labels))} groups holds {share:.1%}",
                    "raise the near-copy threshold, or split by another key and report what is shared" if share > limit else "")
 
-# %% ../nbs/02b_split.ipynb #20254cf9
+# %% ../nbs/02b_split.ipynb #760a7302
 def parts(corpus: Corpus, shares: Mapping[str, float], groups: np.ndarray | None = None) -> list[str]:
     "The part of each document, by the hash of the first id in its group. `shares` sum to 1."
     groups = copy_groups(corpus) if groups is None else groups
@@ -71,11 +72,12 @@ def parts(corpus: Corpus, shares: Mapping[str, float], groups: np.ndarray | None
     names, edges = list(shares), np.cumsum(list(shares.values()))
     return [names[int(np.searchsorted(edges[:-1], _unit(first[group]), side="right"))] for group in groups]
 
+# %% ../nbs/02b_split.ipynb #c0d4447f
 def _unit(text: str) -> float:
     "A number in [0, 1) from the SHA-256 of a text."
     return int(sha256(text.encode()).hexdigest()[:8], 16) / 2**32
 
-# %% ../nbs/02b_split.ipynb #3af58926
+# %% ../nbs/02b_split.ipynb #5e0c6a0a
 def split_queries(judged: Judged, shares: Mapping[str, float]) -> dict[str, Judged]:
     "Queries in splits by connected component of query-document links: no document is judged in two of them."
     documents = sorted({d for grades in judged.qrels.values() for d in grades})
@@ -87,7 +89,7 @@ def split_queries(judged: Judged, shares: Mapping[str, float]) -> dict[str, Judg
     where = {q: names[int(np.searchsorted(edges[:-1], _unit(key[q]), side="right"))] for q in judged.qrels}
     return {name: Judged({q: judged.queries[q] for q in where if where[q] == name}, {q: judged.qrels[q] for q in where if where[q] == name}) for name in names}
 
-# %% ../nbs/02b_split.ipynb #e275845f
+# %% ../nbs/02b_split.ipynb #f2ab0a7f
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 
 def pairs_from_documents(corpus: Corpus, rule: str, min_words: int = 4) -> PairSet:
@@ -106,7 +108,7 @@ def pairs_from_documents(corpus: Corpus, rule: str, min_words: int = 4) -> PairS
     anchors, positives, documents = zip(*rows) if rows else ((), (), ())
     return PairSet("documents", "asymmetric", anchors, positives, (), documents)
 
-# %% ../nbs/02b_split.ipynb #760a7302
+# %% ../nbs/02b_split.ipynb #27cf12f4
 def leak_free(pairs: PairSet, held_out: set[str], questions: set[str]) -> tuple[PairSet, Finding]:
     "The pairs that touch no held-out document and repeat no held-out question, and how many did."
     asked = {" ".join(question.lower().split()) for question in questions}
@@ -118,12 +120,13 @@ def leak_free(pairs: PairSet, held_out: set[str], questions: set[str]) -> tuple[
                       "dropped" if shared | same else "")
     return pairs.take(kept), finding
 
+# %% ../nbs/02b_split.ipynb #c7cb9a61
 def held_out_documents(corpus: Corpus, groups: np.ndarray, judged: Sequence[Judged]) -> set[str]:
     "Every document in the group of one that is relevant for a held-out query, and all of the parts other than train."
     touched = {groups[corpus.position[d]] for split in judged for d in split.relevant() if d in corpus.position}
     return {id for id, group, meta in zip(corpus.ids, groups, corpus.metadata) if group in touched or meta.get("part", "train") != "train"}
 
-# %% ../nbs/02b_split.ipynb #019515ae
+# %% ../nbs/02b_split.ipynb #40a34a09
 @dataclass(frozen=True)
 class Domain:
     "Everything the data layer hands on. `corpus` is what is searched, at the profile's scale."
@@ -133,6 +136,7 @@ class Domain:
     pairs: tuple[PairSet, ...]
     findings: tuple[Finding, ...] = field(repr=False)
 
+# %% ../nbs/02b_split.ipynb #11f39cc6
 def load_corpus(spec: PipelineSpec, settings: Settings) -> Corpus:
     "The whole corpus: a file beside the spec, or what `module:function` writes (kept in the store)."
     module_name, _, function = spec.data.corpus.partition(":")
@@ -148,11 +152,13 @@ def load_corpus(spec: PipelineSpec, settings: Settings) -> Corpus:
     made = artifact("corpus", recipe, lambda folder: miner(folder / "corpus.jsonl") and None, settings, packages=getattr(module, "PACKAGES", ()))
     return read_corpus(made.path / "corpus.jsonl")
 
+# %% ../nbs/02b_split.ipynb #37d9884a
 def _groups(corpus: Corpus, settings: Settings) -> np.ndarray:
-    recipe = {"corpus": corpus.content, "code": source_of(copy_groups, near_copies, components)}
+    recipe = {"corpus": corpus.content, "threshold": NEAR_COPY, "code": source_of(copy_groups, near_copies, components)}
     made = artifact("groups", recipe, lambda folder: np.save(folder / "groups.npy", copy_groups(corpus)), settings, packages=("scikit-learn",))
     return np.load(made.path / "groups.npy")
 
+# %% ../nbs/02b_split.ipynb #cf12f0ae
 def _source_pairs(source: PairSource, spec: PipelineSpec, corpus: Corpus) -> PairSet:
     if source.path:
         return read_pairs(spec.folder / source.path, source.name, source.symmetry, source.anchor, source.positive, source.negative)
@@ -165,11 +171,12 @@ def _source_pairs(source: PairSource, spec: PipelineSpec, corpus: Corpus) -> Pai
         found = PairSet(source.name, source.symmetry, anchors, positives, (), documents)
     return replace(found, name=source.name, symmetry=source.symmetry)
 
-# %% ../nbs/02b_split.ipynb #473596c7
+# %% ../nbs/02b_split.ipynb #1ad39184
 def _by_hash(keys: Sequence[str], limit: int) -> list[int]:
     order = sorted(range(len(keys)), key=lambda i: _unit(keys[i]))
     return sorted(order[:limit or None])
 
+# %% ../nbs/02b_split.ipynb #f54ef314
 def load_domain(spec: PipelineSpec, settings: Settings) -> Domain:
     "Corpus, judged splits and leak-free training pairs of a spec, at the scale of the profile."
     whole = load_corpus(spec, settings)
@@ -188,10 +195,12 @@ def load_domain(spec: PipelineSpec, settings: Settings) -> Domain:
     findings += [Finding(f"data.unresolved.{name}", "doubt" if split.dropped else "ok", split.dropped, f"{split.dropped} judgments without a document") for name, split in splits.items()]
     return Domain(spec, sample_corpus(whole, splits.values(), settings.documents), splits, tuple(kept), tuple(findings))
 
-def sample_corpus(corpus: Corpus, judged, size: int) -> Corpus:
+# %% ../nbs/02b_split.ipynb #1f7be010
+def sample_corpus(corpus: Corpus, judged: Iterable[Judged], size: int) -> Corpus:
     "Every document relevant in a judged split, filled up to `size` (0: all) with others chosen by hash."
     relevant = set().union(*(split.relevant() for split in judged))
     if not size:
         return corpus
     others = [id for id in corpus.ids if id not in relevant]
-    return corpus.subset(relevant | {others[i] for i in _by_hash(others, max(0, size - len(relevant)) or 1)})
+    wanted = max(0, size - len(relevant))
+    return corpus.subset(relevant | {others[i] for i in _by_hash(others, wanted)} if wanted else relevant)

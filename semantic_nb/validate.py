@@ -7,48 +7,49 @@ __all__ = ['KEEP', 'retrieval_row', 'comparison_row', 'evaluate', 'by_slice', 'A
 # %% ../nbs/09_validate.ipynb #7f96f8f4
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .core import COLOURS, ContractError, Settings, Table, figure, load_settings, refused
-from .data import Corpus, Judged
-from .encoder import corpus_vectors, encode, load_encoder, resolve_base, search_all, truncate
-from .index import SearchIndex, make_index, open_index
-from .measure import Run, bm25, compare, holm, interval, judged_at, per_query
-from .model import compress, gate, learn_space, ship
-from .spec import load_spec
-from .split import Domain, load_domain
+# %% ../nbs/09_validate.ipynb #76d3932c
+from .core import COLOURS, ContractError, Settings, figure
+from .data import Judged
+from .encoder import corpus_vectors, encode, search_all, truncate
+from .measure import Run, compare, interval, judged_at, per_query
+from .split import Domain
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from sentence_transformers import SentenceTransformer
 
-# %% ../nbs/09_validate.ipynb #b376efa8
+# %% ../nbs/09_validate.ipynb #214f2667
 def retrieval_row(system: str, dim: int | None, metric: str, split: str, run: Run, judged: Judged, n_docs: int, settings: Settings) -> dict:
     "One system on one split: mean of the metric with its interval, and the share of the first k answers that is judged."
     found = interval(per_query(metric, run, judged), settings.seed)
     return {"system": system, "dim": dim, "metric": metric, "split": split, "profile": settings.profile, "value": found.value, "low": found.low,
             "high": found.high, "n": found.n, "n_docs": n_docs, "judged_at_k": judged_at(int(metric.split("@")[1]), run, judged)}
 
+# %% ../nbs/09_validate.ipynb #fcad986b
 def comparison_row(a: str, b: str, dim: int | None, metric: str, split: str, values: Mapping[str, np.ndarray], settings: Settings) -> dict:
     "System `a` against `b`, paired by query."
     found = compare(values[a], values[b], settings.seed)
     return {"a": a, "b": b, "dim": dim, "metric": metric, "split": split, "profile": settings.profile, "difference": found.difference, "low": found.low,
             "high": found.high, "p": found.p, "n": found.n, "outcome": found.outcome, "needed": found.needed}
 
+# %% ../nbs/09_validate.ipynb #aa0a6d95
 def evaluate(runs: Mapping[tuple[str, int | None, str], Run], metrics: Sequence[str], domain: Domain, settings: Settings) -> list[dict]:
     "Rows for runs keyed by (system, dim, split)."
     return [retrieval_row(system, dim, metric, split, run, domain.splits[split], len(domain.corpus), settings)
             for (system, dim, split), run in runs.items() for metric in metrics]
 
-# %% ../nbs/09_validate.ipynb #64001302
+# %% ../nbs/09_validate.ipynb #71f2f0e5
 def by_slice(values: np.ndarray, judged: Judged, labels: Mapping[str, str], seed: int = 1) -> list[dict]:
     "Mean and interval per label of the queries; `values` in the order of `judged.queries`."
     label = np.array([labels.get(q, "") for q in judged.queries])
     return [{"slice": name, **{k: v for k, v in asdict(interval(values[label == name], seed)).items()}} for name in sorted(set(label.tolist()))]
 
-# %% ../nbs/09_validate.ipynb #2e65fc05
+# %% ../nbs/09_validate.ipynb #a1d9020b
 KEEP = 0.95
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Audit:
     rows: tuple[dict, ...]
     recommended: int
 
+# %% ../nbs/09_validate.ipynb #6adb5b3a
 def truncation_audit(model: "SentenceTransformer", domain: Domain, settings: Settings) -> Audit:
     "Quality, bytes and latency of exact search at every size of the spec, on the test questions."
     import faiss
@@ -77,6 +79,7 @@ def truncation_audit(model: "SentenceTransformer", domain: Domain, settings: Set
                      "against_full": str(compare(values, full, settings.seed)) if rows else ""})
     return Audit(tuple(rows), min(row["dim"] for row in rows if row["kept"] >= KEEP))
 
+# %% ../nbs/09_validate.ipynb #fc3da58f
 def draw_audit(audits: Mapping[str, Audit], metric: str) -> None:
     "Quality against size for one or more models, with intervals and the first one's recommendation."
     fig, ax = figure(8, 3)
@@ -91,7 +94,7 @@ def draw_audit(audits: Mapping[str, Audit], metric: str) -> None:
     ax.set(xscale="log", xticks=dims, xticklabels=dims, xlabel="dimensions (4 bytes each)", ylabel=metric, ylim=(0, None), xlim=(dims[-1] * 0.9, dims[0] * 1.5))
     ax.minorticks_off()
 
-# %% ../nbs/09_validate.ipynb #4667946a
+# %% ../nbs/09_validate.ipynb #5a7812e3
 def space_map(vectors: np.ndarray, seed: int = 1, neighbours: int = 15) -> tuple[np.ndarray, float]:
     """UMAP coordinates of shape (n, 2), float32, and their trustworthiness in [0, 1].
 
@@ -109,6 +112,7 @@ def space_map(vectors: np.ndarray, seed: int = 1, neighbours: int = 15) -> tuple
         flat = umap.UMAP(n_neighbors=neighbours, min_dist=0.1, metric="cosine", random_state=seed).fit_transform(vectors)
     return flat, float(trustworthiness(vectors, flat, n_neighbors=neighbours, metric="cosine"))
 
+# %% ../nbs/09_validate.ipynb #2f60a4f2
 def neighbour_share(vectors: np.ndarray, labels: Sequence[str], k: int = 10) -> float:
     "How often one of the `k` nearest has the same label, relative to chance: 1 is chance. Vectors of unit length, (n, dim)."
     import faiss
@@ -118,7 +122,8 @@ def neighbour_share(vectors: np.ndarray, labels: Sequence[str], k: int = 10) -> 
     _, counts = np.unique(label, return_counts=True)
     return float(same / np.sum((counts / len(label)) ** 2))
 
-def draw_map(points: np.ndarray, labels: Sequence[str], title: str, ax) -> None:
+# %% ../nbs/09_validate.ipynb #8c0a30f1
+def draw_map(points: np.ndarray, labels: Sequence[str], title: str, ax: "Axes") -> None:
     "A map coloured by label, each label written at the middle of its points."
     shades = list(COLOURS.values())
     for i, name in enumerate(sorted(set(labels))):
@@ -127,7 +132,7 @@ def draw_map(points: np.ndarray, labels: Sequence[str], title: str, ax) -> None:
         ax.text(*np.median(own, axis=0), name, fontsize=8, weight="bold", ha="center", bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1})
     ax.set(title=title, xticks=[], yticks=[])
 
-# %% ../nbs/09_validate.ipynb #09d7be71
+# %% ../nbs/09_validate.ipynb #d24a323e
 def production_warning(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1, resamples: int = 5000) -> str:
     "The first line of a report, if production scores lower than the test beyond chance (95 % bootstrap of the difference); else empty."
     draw = np.random.default_rng(seed)

@@ -57,7 +57,8 @@ def domain_folder(tmp_path, tiny_model) -> Path:
                      ("batch_size = 64", "batch_size = 32"), ("eval_every = 25 ", "eval_every = 2 "), ("max_tokens = 128", "max_tokens = 32")):
         assert old in spec, old
         spec = spec.replace(old, new)
-    (folder / "spec.toml").write_text(spec, encoding="utf-8")
+    mined = '[[data.pairs]]\nname = "mined"\nsource = "documents"\nrule = "first_sentence"\nsymmetry = "asymmetric"\n\n'
+    (folder / "spec.toml").write_text(spec.replace("[loss]", mined + "[loss]"), encoding="utf-8")
     ini = (ROOT / "settings.ini").read_text(encoding="utf-8").replace("data/pydocs/spec.toml", "data/toy/spec.toml").replace("profile = quick", "profile = tiny")
     (folder.parents[1] / "settings.ini").write_text(ini, encoding="utf-8")
     return folder

@@ -117,3 +117,19 @@ def test_matryoshka_turns_a_dot_model_into_a_cosine_one(dot_folder, domain, sett
     made = train_model(str(dot_folder), domain.pairs, Stage("m", 1, 1e-4, dims), replace(domain, spec=spec), settings)
     model = load_encoder(str(made.path / "model"), spec.model, settings)
     assert model.similarity_fn_name == "cosine" and np.allclose(np.linalg.norm(encode(model, ["sort"], "query", 64), axis=1), 1, atol=1e-4)
+
+
+def test_the_dot_base_goes_through_the_whole_pipeline(dot_folder, domain_folder, settings):
+    from semantic_nb.pipeline import answer, build, open_run
+    from semantic_nb.spec import load_spec
+    text = (domain_folder / "spec.toml").read_text()
+    for old, new in (("dims = [32, 16, 8]", "dims = [768, 512, 256, 128, 64]"), ("\ndim = 16", "\ndim = 128"), ("scale = 20.0", "scale = 1.0"), ('similarity = "cosine"\ndims', 'similarity = "dot"\ndims')):
+        assert old in text, old
+        text = text.replace(old, new)
+    start = text.index('base = "')
+    (domain_folder / "spec.toml").write_text(text[:start] + f'base = "{dot_folder}"' + text[text.index("\n", start):])
+    spec = load_spec(domain_folder / "spec.toml")
+    built = build(spec, settings, say=lambda line: None)
+    index, model, domain = open_run(spec, settings)
+    assert index.facts["similarity"] == model.similarity_fn_name == ("cosine" if built.decision.ship else "dot")
+    assert index.index.d == 128 and len(answer("how to sort tables", index, model, domain, 3)) == 3

@@ -104,8 +104,6 @@ def test_mined_negatives_are_other_documents_and_keep_their_ids(domain, settings
 
 
 def test_a_diverging_loss_is_refused(domain, settings):
-    import torch
-    from semantic_nb import loss
     with pytest.raises(ContractError) as refusal:
         train_model(domain.spec.model.base, domain.pairs, Stage("d", 6, 1e6), domain, settings)
     assert refusal.value.layer in ("loss.diverged", "model.vectors")

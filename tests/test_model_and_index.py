@@ -1,6 +1,5 @@
 import json
 import shutil
-from dataclasses import replace
 
 import faiss
 import numpy as np
@@ -8,7 +7,7 @@ import pytest
 
 from semantic_nb.core import ContractError
 from semantic_nb.encoder import encode, load_encoder, truncate
-from semantic_nb.index import SearchIndex, build_index, choose_type, make_index, open_index, tune_effort
+from semantic_nb.index import build_index, choose_type, make_index, open_index, tune_effort
 from semantic_nb.measure import Comparison
 from semantic_nb.model import Gate, compress, gate, learn_space, ship
 

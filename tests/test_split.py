@@ -7,7 +7,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.core import ContractError
 from semantic_nb.data import Corpus, Judged, PairSet, read_corpus, read_judged
-from semantic_nb.split import copy_groups, giant_component, held_out_documents, leak_free, load_domain, pairs_from_documents, parts, split_queries
+from semantic_nb.split import copy_groups, giant_component, leak_free, load_domain, pairs_from_documents, parts, split_queries
 
 links = st.dictionaries(st.sampled_from("abcdefgh"), st.dictionaries(st.sampled_from("123456789"), st.integers(1, 2), min_size=1, max_size=3), min_size=1)
 

@@ -25,6 +25,7 @@ STANDARD = "python"
 LEFT_OUT = frozenset("antigravity this idlelib turtle turtledemo tkinter lib2to3 test curses encodings msvcrt winreg winsound "
                      "nt ntpath nturl2path pydoc_data ensurepip distutils readline rlcompleter".split())
 
+# %% ../../nbs/domains/pydocs.ipynb #543d013e
 PUBLIC = {
     "numpy": "char ctypeslib dtypes exceptions fft lib.array_utils lib.format lib.stride_tricks linalg ma polynomial random rec "
              "strings testing typing",
@@ -49,13 +50,14 @@ PUBLIC = {
              "random signal.windows sparse special utils.checkpoint utils.cpp_extension utils.data utils.dlpack",
 }
 
-# %% ../../nbs/domains/pydocs.ipynb #543d013e
+# %% ../../nbs/domains/pydocs.ipynb #4978d4b4
 def _load(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except Exception:  # an optional part that this machine cannot import has no documentation to offer
         return None
 
+# %% ../../nbs/domains/pydocs.ipynb #665cdfcb
 def _standard_modules() -> Iterator[str]:
     for top in sorted(sys.stdlib_module_names - LEFT_OUT):
         if top.startswith("_") or (module := _load(top)) is None:
@@ -65,11 +67,13 @@ def _standard_modules() -> Iterator[str]:
             if not any(part.startswith("_") or part in {"test", "tests"} for part in found.name.split(".")):
                 yield found.name
 
+# %% ../../nbs/domains/pydocs.ipynb #89a3859e
 def modules(library: str) -> list[ModuleType]:
     "The public modules of one library, imported; those this machine cannot import are left out."
     names = _standard_modules() if library == STANDARD else [library, *(f"{library}.{part}" for part in PUBLIC[library].split())]
     return [module for name in names if (module := _load(name)) is not None]
 
+# %% ../../nbs/domains/pydocs.ipynb #10f6318c
 def public_names(module: ModuleType) -> list[str]:
     "`__all__` where there is one, else the names that were defined in the module or in the library's private parts."
     if (declared := getattr(module, "__all__", None)) is not None:
@@ -78,12 +82,13 @@ def public_names(module: ModuleType) -> list[str]:
     homes = (module.__name__, f"{root}._", f"_{root}")
     return [name for name in dir(module) if str(getattr(getattr(module, name, None), "__module__", None) or f"_{root}").startswith(homes)]
 
+# %% ../../nbs/domains/pydocs.ipynb #4b6d8eea
 def public_objects(module: ModuleType) -> dict[str, object]:
     "The public callables of a module (functions, classes, ready-made instances such as `scipy.stats.norm`) by name."
     found = {name: getattr(module, name, None) for name in public_names(module) if not name.startswith("_")}
     return {name: thing for name, thing in found.items() if callable(thing) and not inspect.ismodule(thing)}
 
-# %% ../../nbs/domains/pydocs.ipynb #b24c86eb
+# %% ../../nbs/domains/pydocs.ipynb #3a3d455f
 def class_members(thing: type, public: set[type]) -> Iterator[tuple[str, object]]:
     "Methods and properties that a class defines, or inherits from a class of its library that is not public itself."
     root = thing.__module__.split(".")[0].lstrip("_")
@@ -97,6 +102,7 @@ def class_members(thing: type, public: set[type]) -> Iterator[tuple[str, object]
             if callable(member) or inspect.isdatadescriptor(member):
                 yield name, member
 
+# %% ../../nbs/domains/pydocs.ipynb #534a5e46
 def members(library: str) -> Iterator[tuple[str, object]]:
     "`(qualified name, object)` of everything public in a library."
     objects = {f"{module.__name__}.{name}": thing for module in modules(library) for name, thing in public_objects(module).items()}
@@ -106,11 +112,12 @@ def members(library: str) -> Iterator[tuple[str, object]]:
         for attribute, member in class_members(thing, public) if inspect.isclass(thing) else ():
             yield f"{name}.{attribute}", member
 
-# %% ../../nbs/domains/pydocs.ipynb #859f7f0c
+# %% ../../nbs/domains/pydocs.ipynb #4acef962
 ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 EXAMPLES = re.compile(r"\n+Examples\n-{4,}\n.*?(?=\n\n[A-Z][A-Za-z ]+\n-{4,}\n|\Z)", re.DOTALL)
 MIN_WORDS = 8
 
+# %% ../../nbs/domains/pydocs.ipynb #141e851c
 def docstring(thing: object) -> str:
     """The docstring without indentation, memory addresses and numpydoc's examples (some are drawn at random on import).
 
@@ -124,6 +131,7 @@ def docstring(thing: object) -> str:
     text = ADDRESS.sub("", EXAMPLES.sub("", text)).strip()
     return text if len(text.split()) >= MIN_WORDS else ""
 
+# %% ../../nbs/domains/pydocs.ipynb #6e3c314e
 def signature_of(thing: object) -> str:
     "Parameter names with their plain defaults: no annotations, and `...` for a default that depends on the run or the machine."
     def plain(default: object) -> bool:
@@ -133,6 +141,7 @@ def signature_of(thing: object) -> str:
             for p in signature.parameters.values()]
     return str(signature.replace(parameters=bare, return_annotation=signature.empty)).replace("Ellipsis", "...")
 
+# %% ../../nbs/domains/pydocs.ipynb #9b546073
 def split_signature(name: str, thing: object, text: str) -> tuple[str, str]:
     "`(signature, text)`: the object's own, else the first line of a C function's docstring; that line leaves the text either way."
     first, _, rest = text.partition("\n")
@@ -143,26 +152,29 @@ def split_signature(name: str, thing: object, text: str) -> tuple[str, str]:
         signature = written[1] if written else ""
     return signature, rest.strip() if written and len(rest.split()) >= MIN_WORDS else text
 
-# %% ../../nbs/domains/pydocs.ipynb #a5576393
+# %% ../../nbs/domains/pydocs.ipynb #ac0ce6c6
 def _canonical(name: str) -> tuple:
     return not name.startswith("builtins."), name.count("."), len(name), name
 
+# %% ../../nbs/domains/pydocs.ipynb #d0bc10d5
 TOPICS = {
     "linear algebra": r"linalg|\.sparse\b|matrix",
     "probability": r"\.random\b|^random\.|stats|distributions|^statistics\.",
     "neural networks": r"torch\.(nn|optim|autograd)|neural_network",
     "signals": r"\.fft|signal|ndimage",
     "plotting": r"^matplotlib\.(pyplot|axes|figure|lines|patches|collections|colorbar)|plotting|Display\b",
-    "files": r"^(pathlib|shutil|zipfile|tarfile|tempfile|glob|io|os|gzip|csv)\.|\.io\.|read_|to_(csv|json|pickle|excel)|\.(save|load)",
+    "files": r"^(pathlib|shutil|zipfile|tarfile|tempfile|glob|io|os|gzip|csv)\.|\.io\.|read_|to_(csv|json|excel)|\.(save|load)",
     "dates": r"^(datetime|calendar|time|zoneinfo)\.|Timestamp|Timedelta|tseries|\.dates\.|Period|Datetime",
     "text": r"^(re|string|textwrap|difflib|unicodedata)\.|\.str\.|builtins\.str\.|numpy\.(char|strings)|feature_extraction\.text",
     "machine learning": r"^sklearn\.(linear_model|ensemble|svm|tree|cluster|neighbors|naive_bayes)|optimize",
 }
 
+# %% ../../nbs/domains/pydocs.ipynb #46aa999e
 def topic_of(name: str) -> str:
     "A topic that runs across libraries, read from the qualified name; empty for most."
     return next((topic for topic, pattern in TOPICS.items() if re.search(pattern, name)), "")
 
+# %% ../../nbs/domains/pydocs.ipynb #b90e20c7
 def document(found: list[tuple[str, str, str]], text: str, max_signature: int = 200) -> dict:
     "One BEIR row for all the `(name, library, signature)` under which one docstring is public."
     found = sorted(found, key=lambda item: _canonical(item[0]))
@@ -173,6 +185,7 @@ def document(found: list[tuple[str, str, str]], text: str, max_signature: int = 
             "metadata": {"library": library, "topic": topic_of(name), "aliases": [other for other, _, _ in found[1:]],
                          "group": ".".join(parts[-2:]) if is_method else parts[-1].lower()}}
 
+# %% ../../nbs/domains/pydocs.ipynb #54b404ca
 def mine_here() -> list[dict]:
     "Every document of every library, in this process. Use `mine`: what was imported before changes what is found."
     found: dict[tuple[str, str], list] = {}
@@ -185,10 +198,11 @@ def mine_here() -> list[dict]:
     rows = [document(names, text) for (_, text), names in found.items()]
     return sorted(rows, key=lambda row: row["_id"])
 
-# %% ../../nbs/domains/pydocs.ipynb #3e397fde
+# %% ../../nbs/domains/pydocs.ipynb #661a7dfe
 PARTS = {"train": 0.6, "dev": 0.12, "test": 0.28}
 PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "torch")
 
+# %% ../../nbs/domains/pydocs.ipynb #6cd290b9
 def mine(path: Path) -> Path:
     "Mine into `path` (JSON lines) from a fresh, quiet interpreter: no windows, no warnings, nothing but the file."
     from semantic_nb.data import read_corpus, write_corpus
@@ -200,6 +214,7 @@ def mine(path: Path) -> Path:
     meta = tuple({**known, "part": part} for known, part in zip(corpus.metadata, parts(corpus, PARTS)))
     return write_corpus(replace(corpus, metadata=meta), path)
 
-if __name__ == "__main__" and len(sys.argv) == 2:
+# %% ../../nbs/domains/pydocs.ipynb #0ec374c6
+if __name__ == "__main__" and "__file__" in globals():
     warnings.simplefilter("ignore")
     Path(sys.argv[1]).write_text("".join(json.dumps(row) + "\n" for row in mine_here()), encoding="utf-8")
