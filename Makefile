@@ -45,6 +45,7 @@ readme: $(VENV)/.installed
 	$(BIN)/jupyter nbconvert --to markdown --no-input --log-level WARN --stdout nbs/index.ipynb | sed -e 's#](images/#](nbs/images/#g' -e 's#](\([0-9a-z_/]*\.ipynb\)#](nbs/\1#g' -e 's#](../#](#g' | cat -s > README.md
 
 clean-notebooks: $(VENV)/.installed
+	$(BIN)/python nbs/drop_progress.py
 	$(BIN)/nbdev-clean
 	$(BIN)/nbdev-export
 

@@ -24,7 +24,7 @@ from .core import ContractError, Settings, Table, load_settings, write_json
 from .data import Corpus, Judged, PairSet, read_corpus, read_judged, read_rows
 from .encoder import encode, load_encoder, resolve_base, search_all
 from .index import SearchIndex
-from .measure import bm25, per_query
+from .measure import bm25, p_text, per_query
 from .model import compress, learn_space
 from .spec import PipelineSpec, load_spec
 from .split import Domain, copy_groups, held_out_documents, leak_free, pairs_from_documents, split_queries
@@ -134,7 +134,7 @@ def bench_table(content: dict) -> str:
     if "correlation" in content:
         return f"{content['source']}, {content['pairs']} pairs\n\n{Table(content['correlation'])}"
     rows = Table([{"system": r["system"], "dims": r["dim"] or "-", r["metric"]: f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]", "queries": r["n"], "documents": r["n_docs"]} for r in content["retrieval"]])
-    gains = [f"tuned against base at {r['dim']}: {r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}], p = {r['p']:.3f}: {r['outcome']}" for r in content["comparisons"]]
+    gains = [f"tuned against base at {r['dim']}: {r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}], {p_text(r['p'])}: {r['outcome']}" for r in content["comparisons"]]
     return "\n\n".join(filter(None, [f"{content['source']} {content['tuned on']}", str(rows), "\n".join(gains)]))
 
 # %% ../nbs/11c_bench.ipynb #25dd4c8a

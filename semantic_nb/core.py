@@ -87,7 +87,7 @@ def _find_root(start: Path | None = None) -> Path:
                         "without it nobody has said at which scale to run and where results go",
                         "work inside a checkout, or copy settings.ini from the repository into your project")
 
-# %% ../nbs/00_core.ipynb #359c6e6d
+# %% ../nbs/00_core.ipynb #9e20c4ce
 def load_settings(start: Path | None = None, **override: Any) -> Settings:
     """Read `settings.ini`, the profile it names and the environment; `override` wins over all of them.
 
@@ -114,25 +114,25 @@ def load_settings(start: Path | None = None, **override: Any) -> Settings:
     parsed |= {name: (root / parsed[name]).resolve() for name in ("spec", "runs_dir")}
     return Settings(root=root, **parsed)
 
-# %% ../nbs/00_core.ipynb #5470e437
+# %% ../nbs/00_core.ipynb #8f05aa05
 def _check_keys(given: set[str], known: set[str]) -> None:
     if given != known:
         raise ContractError("core.settings", f"unknown keys: {sorted(given - known)}; missing keys: {sorted(known - given)}",
                             "a misspelt setting would be ignored, and a missing one guessed", f"the keys are {', '.join(sorted(known))}")
 
-# %% ../nbs/00_core.ipynb #27c749a1
+# %% ../nbs/00_core.ipynb #ad680d7f
 def fingerprint(thing: Any) -> str:
     "16 hexadecimal digits (64 bits of SHA-256) of anything that JSON can write; the order of keys does not matter."
     text = json.dumps(thing, sort_keys=True, default=str, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-# %% ../nbs/00_core.ipynb #0d4d9ec0
+# %% ../nbs/00_core.ipynb #a6187955
 def file_hash(path: Path) -> str:
     "SHA-256 of a file, in hexadecimal."
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
-# %% ../nbs/00_core.ipynb #b3362a0b
+# %% ../nbs/00_core.ipynb #1ae55bd7
 def source_of(*functions: Callable) -> str:
     "Fingerprint of what these functions *do*: their syntax trees, without comments, layout and docstrings."
     trees = []
@@ -144,7 +144,7 @@ def source_of(*functions: Callable) -> str:
         trees.append(ast.dump(tree))
     return fingerprint(trees)
 
-# %% ../nbs/00_core.ipynb #e7c17ac1
+# %% ../nbs/00_core.ipynb #811ef5e8
 def write_json(path: Path, content: Any) -> Path:
     "Write beside the target, then rename: a reader sees the old file or the new one, never half of one."
     aside = path.with_name(f".{path.name}.{os.getpid()}")
@@ -152,7 +152,7 @@ def write_json(path: Path, content: Any) -> Path:
     os.replace(aside, path)
     return path
 
-# %% ../nbs/00_core.ipynb #6d13b2b9
+# %% ../nbs/00_core.ipynb #0424d393
 @dataclass(frozen=True)
 class Artifact:
     "A finished folder of the store."
@@ -178,7 +178,7 @@ class Artifact:
                                 f"delete the folder {path.name} in the store; the next run builds it again")
         return found
 
-# %% ../nbs/00_core.ipynb #06730af2
+# %% ../nbs/00_core.ipynb #7fb6a5d5
 def _finish(aside: Path, path: Path, recipe: Mapping, facts: Mapping) -> Artifact:
     "Write the manifest of a folder that was built aside, and put it in its place."
     files = {str(p.relative_to(aside)): file_hash(p) for p in sorted(aside.rglob("*")) if p.is_file() and p.name != "manifest.json"}
@@ -187,7 +187,7 @@ def _finish(aside: Path, path: Path, recipe: Mapping, facts: Mapping) -> Artifac
     os.replace(aside, path)
     return Artifact(path, json.loads(json.dumps(manifest, default=str)))
 
-# %% ../nbs/00_core.ipynb #3832f1e1
+# %% ../nbs/00_core.ipynb #52163d17
 def artifact(name: str, recipe: Mapping, build: Callable[[Path], Mapping | None], settings: Settings,
              packages: Sequence[str] = (), resumable: bool = False) -> Artifact:
     """The artifact made by this recipe: opened if it exists, built if not.
@@ -220,7 +220,7 @@ def artifact(name: str, recipe: Mapping, build: Callable[[Path], Mapping | None]
                 if not resumable:
                     shutil.rmtree(aside, ignore_errors=True)
 
-# %% ../nbs/00_core.ipynb #8f27b177
+# %% ../nbs/00_core.ipynb #d491a6cf
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS)
 
 @contextmanager
@@ -234,7 +234,7 @@ def _disk_trouble(what: str) -> Iterator[None]:
                             "a half-written artifact is worse than none, so none was left; what existed before is untouched",
                             "free some space or set runs_dir to another disk, and run again") from error
 
-# %% ../nbs/00_core.ipynb #735a2952
+# %% ../nbs/00_core.ipynb #93e1e033
 def _disk_error(error: Exception) -> int | None:
     "The errno behind an error: its own, the one that a Rust library quotes, or ENOSPC where torch only says that writing failed."
     if isinstance(error, OSError):
@@ -242,10 +242,10 @@ def _disk_error(error: Exception) -> int | None:
     quoted = re.search(r"os error (\d+)", str(error))
     return int(quoted[1]) if quoted else errno.ENOSPC if "PytorchStreamWriter" in str(error) else None
 
-# %% ../nbs/00_core.ipynb #242e12db
+# %% ../nbs/00_core.ipynb #d16937d0
 COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00", "purple": "#CC79A7", "grey": "#7f7f7f"}
 
-# %% ../nbs/00_core.ipynb #94ba854e
+# %% ../nbs/00_core.ipynb #3738d96c
 @dataclass(frozen=True)
 class Table:
     "Rows with the same keys, shown as a Markdown table by Jupyter, by `print` and in reports."
@@ -259,7 +259,7 @@ class Table:
 
     _repr_markdown_ = __str__
 
-# %% ../nbs/00_core.ipynb #a066db1f
+# %% ../nbs/00_core.ipynb #5a4bdade
 def figure(width: float = 8, height: float = 3.2, columns: int = 1):
     "A Matplotlib figure and its axes in the house style: no box, a light grid, readable at the width of a page. Sizes in inches."
     import matplotlib.pyplot as plt
@@ -267,4 +267,5 @@ def figure(width: float = 8, height: float = 3.2, columns: int = 1):
     for ax in axes[0]:
         ax.spines[["top", "right"]].set_visible(False)
         ax.grid(alpha=0.25)
+        ax.set_axisbelow(True)
     return (fig, axes[0]) if columns > 1 else (fig, axes[0][0])

@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from .core import COLOURS, ContractError, Table, figure, fingerprint, load_settings, refused
-from .spec import load_spec
+from .core import ContractError, Table, fingerprint
 
-# %% ../nbs/02_data.ipynb #d13897b0
+# %% ../nbs/02_data.ipynb #79a138e2
 def read_rows(path: Path) -> list[dict]:
     """The rows of a CSV, TSV, JSON-lines or Parquet file.
 
@@ -30,7 +29,7 @@ def read_rows(path: Path) -> list[dict]:
     try:
         rows = _READERS[path.suffix](path)
     except FileNotFoundError:
-        raise ContractError("data.file", f"{path.name} does not exist", "the spec names it", "correct the path in spec.toml") from None
+        raise ContractError("data.file", f"{path.name} does not exist", "what is named has to be there", "correct the path, in spec.toml or on the command line") from None
     except UnicodeDecodeError as error:
         line = path.read_bytes()[:error.start].count(b"\n") + 1
         raise ContractError("data.encoding", f"{path.name} is not UTF-8: byte {error.object[error.start]:#x} in line {line}",
@@ -42,6 +41,7 @@ def read_rows(path: Path) -> list[dict]:
         raise ContractError("data.file", f"{path.name} has no rows", "nothing can be learned from or measured on it", "check how it was made")
     return rows
 
+# %% ../nbs/02_data.ipynb #e2fb4f0c
 def _json_lines(path: Path) -> list[dict]:
     rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
@@ -52,6 +52,7 @@ def _json_lines(path: Path) -> list[dict]:
             raise ValueError(f"line {number} is not JSON ({error.msg})") from None
     return rows
 
+# %% ../nbs/02_data.ipynb #cded7c7e
 def _delimited(delimiter: str) -> Callable[[Path], list[dict]]:
     def read(path: Path) -> list[dict]:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -62,13 +63,14 @@ def _delimited(delimiter: str) -> Callable[[Path], list[dict]]:
         return rows
     return read
 
+# %% ../nbs/02_data.ipynb #c66c3921
 def _parquet(path: Path) -> list[dict]:
     import pyarrow.parquet as parquet
     return parquet.read_table(path).to_pylist()
 
 _READERS = {".jsonl": _json_lines, ".csv": _delimited(","), ".tsv": _delimited("\t"), ".parquet": _parquet}
 
-# %% ../nbs/02_data.ipynb #e2fb4f0c
+# %% ../nbs/02_data.ipynb #25f7bd1e
 @dataclass(frozen=True)
 class Corpus:
     "Documents in a fixed order. All tuples have the same length."
@@ -101,6 +103,7 @@ class Corpus:
         rows = [i for i, id in enumerate(self.ids) if id in keep]
         return Corpus(*(tuple(column[i] for i in rows) for column in (self.ids, self.titles, self.texts, self.metadata)))
 
+# %% ../nbs/02_data.ipynb #fac7dab0
 def read_corpus(path: Path) -> Corpus:
     "Read a BEIR corpus. Raises `ContractError`: `data.columns`, `data.duplicate_id`, or `data.empty` if no document has any text."
     rows = read_rows(path)
@@ -111,6 +114,7 @@ def read_corpus(path: Path) -> Corpus:
         raise ContractError("data.empty", f"all {len(corpus)} documents of {Path(path).name} are empty", "there is nothing to find", "check the text column")
     return corpus
 
+# %% ../nbs/02_data.ipynb #ceeac44f
 def write_corpus(corpus: Corpus, path: Path) -> Path:
     "Write a corpus in BEIR's layout."
     rows = zip(corpus.ids, corpus.titles, corpus.texts, corpus.metadata)
@@ -118,6 +122,7 @@ def write_corpus(corpus: Corpus, path: Path) -> Path:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
+# %% ../nbs/02_data.ipynb #51d0e0db
 def _need(rows: Sequence[Mapping], names: Sequence[str], path: Path) -> None:
     for number, row in enumerate(rows, 1):
         if missing := [name for name in names if name not in row]:
@@ -125,12 +130,13 @@ def _need(rows: Sequence[Mapping], names: Sequence[str], path: Path) -> None:
                                 "a loss and an index read columns by name and position, and never complain about the wrong one",
                                 f"name the columns {', '.join(names)}, or set them in the spec")
 
+# %% ../nbs/02_data.ipynb #8f7da288
 def _unique(ids: Sequence[str], path: Path) -> None:
     if twice := [id for id, count in Counter(ids).items() if count > 1]:
         raise ContractError("data.duplicate_id", f"{len(twice)} ids occur twice in {Path(path).name}: {', '.join(twice[:3])}",
                             "a judgment for such an id has two meanings", "make ids unique")
 
-# %% ../nbs/02_data.ipynb #030de21c
+# %% ../nbs/02_data.ipynb #f9fa1ab9
 MAX_UNRESOLVED = 0.05
 
 @dataclass(frozen=True)
@@ -144,6 +150,7 @@ class Judged:
         "Ids of all documents with a grade above 0."
         return {document for grades in self.qrels.values() for document, grade in grades.items() if grade > 0}
 
+# %% ../nbs/02_data.ipynb #e5da37e5
 def read_judged(queries: Path, qrels: Path, corpus: Corpus) -> Judged:
     """Queries (`_id`, `text`) with the judgments of one split (tab-separated `query-id`, `corpus-id`, `score`).
 
@@ -173,6 +180,7 @@ def read_judged(queries: Path, qrels: Path, corpus: Corpus) -> Judged:
         raise _unresolved(qrels, f"has {len(hopeless)} queries without a relevant document: {', '.join(hopeless[:3])}")
     return Judged({q: texts[q] for q in answered}, answered, len(gone))
 
+# %% ../nbs/02_data.ipynb #cb8f0979
 def _queries(path: Path) -> dict[str, str]:
     rows = read_rows(path)
     _need(rows, ("_id", "text"), path)
@@ -181,21 +189,24 @@ def _queries(path: Path) -> dict[str, str]:
         raise ContractError("data.empty", f"{len(empty)} queries have no text: {', '.join(map(str, empty[:3]))}", "an empty query ranks at random", "remove them")
     return {str(row["_id"]): row["text"] for row in rows}
 
+# %% ../nbs/02_data.ipynb #fbd09e68
 def _aliases(corpus: Corpus) -> dict[str, str]:
     known = {alias: id for id, meta in zip(corpus.ids, corpus.metadata) for alias in meta.get("aliases", ())}
     return known | {id: id for id in corpus.ids}
 
+# %% ../nbs/02_data.ipynb #cc914c43
 def _grade(text: str, path: Path) -> int:
     try:
         return int(text)
     except ValueError:
         raise ContractError("data.qrels", f"{path.name} has the grade {text!r}", "a grade is a whole number", "correct the file") from None
 
+# %% ../nbs/02_data.ipynb #a4f08564
 def _unresolved(path: Path, what: str) -> ContractError:
     return ContractError("data.qrels", f"{path.name} {what}", "a metric on judgments that resolve to nothing measures nothing",
                          "remove the rows, or build the corpus they were made for (the versions in constraints.txt)")
 
-# %% ../nbs/02_data.ipynb #00889b81
+# %% ../nbs/02_data.ipynb #f5a86c3d
 @dataclass(frozen=True)
 class PairSet:
     """One named set of training pairs of one symmetry.
@@ -223,6 +234,7 @@ class PairSet:
         return replace(self, anchors=pick(self.anchors), positives=pick(self.positives),
                        negatives=tuple(map(pick, self.negatives)), documents=pick(self.documents))
 
+# %% ../nbs/02_data.ipynb #95c27374
 def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: str, anchor: str = "anchor", positive: str = "positive", negative: str | None = None) -> PairSet:
     "Pairs or triplets from a file that `read_rows` knows or from a `datasets.Dataset`. Raises `ContractError`: `data.columns`, `data.empty`."
     rows = list(source) if not isinstance(source, (str, Path)) else read_rows(Path(source))
@@ -235,7 +247,7 @@ def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: st
     anchors, positives, *negatives = (tuple(str(row[n]) for row in rows) for n in names)
     return PairSet(name, symmetry, anchors, positives, tuple(negatives))
 
-# %% ../nbs/02_data.ipynb #ceeac44f
+# %% ../nbs/02_data.ipynb #075ce4ca
 @dataclass(frozen=True)
 class Finding:
     "One check: `status` is ok, doubt or fail."
@@ -245,6 +257,7 @@ class Finding:
     evidence: str
     fix: str = ""
 
+# %% ../nbs/02_data.ipynb #a780eb92
 def duplicate_pairs(pairs: PairSet) -> Finding:
     "Exact repeats of an (anchor, positive) pair, and positives that belong to several anchors (false negatives within a batch)."
     repeats = len(pairs) - len(set(zip(pairs.anchors, pairs.positives)))
@@ -253,6 +266,7 @@ def duplicate_pairs(pairs: PairSet) -> Finding:
                    f"{repeats} exact repeats, {shared} positives with a second anchor, of {len(pairs)} pairs",
                    "drop repeats; keep equal texts out of one batch (NO_DUPLICATES)" if repeats or shared else "")
 
+# %% ../nbs/02_data.ipynb #5f74361f
 def over_length(texts: Sequence[str], role: str, limit: int, count_tokens: Callable[[Sequence[str]], Sequence[int]]) -> Finding:
     "Share of texts that are longer than `limit` tokens, and how much of them the model will not see."
     lengths = count_tokens(texts)
@@ -263,6 +277,7 @@ def over_length(texts: Sequence[str], role: str, limit: int, count_tokens: Calla
                    f"{share:.0%} of {len(lengths)} texts are over {limit} tokens; {unseen:.0%} of all tokens are not seen",
                    "raise max_tokens, or put what matters first" if share > 0.1 else "")
 
+# %% ../nbs/02_data.ipynb #775e71c0
 def findings_table(findings: Iterable[Finding]) -> Table:
     "Findings as a table."
     return Table([{"check": f.id, "status": f.status, "count": f.count, "evidence": f.evidence, "fix": f.fix} for f in findings])

@@ -92,6 +92,11 @@ def _code_size(dim: int) -> int:
 SWEEP = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 # %% ../nbs/07_index.ipynb #011c2464
+def _short_name(index: "faiss.Index") -> str:
+    import faiss
+    return type(faiss.downcast_index(index)).__name__.removeprefix("Index").removesuffix("IP")
+
+# %% ../nbs/07_index.ipynb #f23f66b1
 def set_effort(index: "faiss.Index", effort: int) -> None:
     "Set `nprobe` or `efSearch`, through any wrapper; nothing for a flat index."
     import faiss
@@ -99,7 +104,7 @@ def set_effort(index: "faiss.Index", effort: int) -> None:
     if name := "nprobe" if "IVF" in kind else "efSearch" if "HNSW" in kind else "":
         faiss.ParameterSpace().set_index_parameter(index, name, effort)
 
-# %% ../nbs/07_index.ipynb #5bb2ae26
+# %% ../nbs/07_index.ipynb #47a237eb
 def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: np.ndarray, target: float, k: int) -> tuple[int, list[dict]]:
     """The smallest effort whose recall@k against `exact` (row ids, shape (n, k)) reaches `target`, and every setting tried.
 
@@ -119,12 +124,7 @@ def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: np.ndarray, ta
     set_effort(index, best["effort"])
     return best["effort"], tried
 
-# %% ../nbs/07_index.ipynb #47a237eb
-def _short_name(index: "faiss.Index") -> str:
-    import faiss
-    return type(faiss.downcast_index(index)).__name__.removeprefix("Index").removesuffix("IP")
-
-# %% ../nbs/07_index.ipynb #c20e2bad
+# %% ../nbs/07_index.ipynb #d84a9cb7
 @dataclass(frozen=True)
 class SearchIndex:
     "An opened index: `ids[row]` names the document; `facts` say what it was made from."
@@ -149,7 +149,7 @@ class SearchIndex:
         scores, rows = self.search(encode(model, list(queries.values()), "query", self.facts["dim"]), k)
         return as_run(list(queries), self.ids, scores, rows)
 
-# %% ../nbs/07_index.ipynb #ba0e8c08
+# %% ../nbs/07_index.ipynb #4593100a
 def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings) -> Artifact:
     "Encode, build, tune against exact search on the dev questions, save. The artifact holds `index.faiss` and `ids.json`."
     import faiss
@@ -170,7 +170,7 @@ def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings)
 
     return artifact("index", recipe, build, settings, packages=("faiss-cpu",))
 
-# %% ../nbs/07_index.ipynb #2de54738
+# %% ../nbs/07_index.ipynb #628c6eb6
 def open_index(folder: Path, model: "SentenceTransformer") -> SearchIndex:
     """Open a saved index for questions that `model` will encode; memory-mapped, read only.
 

@@ -5,7 +5,7 @@ __all__ = ['COSINE_SCALE', 'check_columns', 'build_loss', 'mine_negatives', 'Sta
 
 # %% ../nbs/05_loss.ipynb #a606bf3f
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .core import Artifact, ContractError, Settings, artifact, fingerprint, source_of, write_json
 from .data import PairSet
 from .encoder import bf16_context, encoder_identity, load_encoder
-from .spec import LossSpec, PipelineSpec
+from .spec import LossSpec, ModelSpec, PipelineSpec
 from .split import Domain, sample_corpus
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
     recipe = {"base": parent, "pairs": [fingerprint([p.name, p.symmetry, p.columns()]) for p in pairs], "stage": asdict(stage), "loss": spec.loss.model_dump(),
               "training": [spec.training.batch_size, spec.training.warmup], "eval": [spec.index.dim, spec.validation.eval_every],
               "dev": fingerprint(dict(domain.splits[spec.validation.dev].qrels)), "corpus": domain.corpus.content, "seed": settings.seed,
-              "code": source_of(_train, _arguments, _callbacks, build_loss, dev_evaluator)}
+              "code": source_of(_train, _arguments, _column_prompts, _callbacks, build_loss, dev_evaluator)}
     build = lambda folder: _train(base, pairs, stage, domain, settings, folder)
     return artifact(stage.name, recipe, build, settings, packages=("sentence-transformers", "torch", "transformers"), resumable=True)
 
@@ -124,14 +124,16 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
 def _train(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, settings: Settings, folder: Path) -> dict:
     from datasets import Dataset, DatasetDict
     from sentence_transformers import SentenceTransformerTrainer
+    from transformers import PrinterCallback
     spec = domain.spec
     model = load_encoder(base, spec.model, settings)
     evaluator = dev_evaluator(domain, spec.index.dim)
     evaluator(model)
     data = DatasetDict({one.name: Dataset.from_dict(one.columns()) for one in pairs})
-    trainer = SentenceTransformerTrainer(model=model, args=_arguments(model, spec, stage, settings, folder, evaluator.primary_metric), train_dataset=data,
+    arguments = _arguments(model, spec, stage, settings, folder, evaluator.primary_metric, {column for one in pairs for column in one.columns()})
+    trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data,
                                          loss=build_loss(model, spec.loss, stage.dims), evaluator=evaluator, callbacks=_callbacks(stage.name))
-    _quiet(trainer)
+    trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=any(folder.glob("checkpoints/checkpoint-*")) or None)
     history = [{k: v for k, v in row.items() if k in ("step", "epoch", "loss", f"eval_{evaluator.primary_metric}")} for row in trainer.state.log_history]
     if any(row.get("loss") != row.get("loss") for row in history):
@@ -144,7 +146,12 @@ def _train(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, se
     return {"steps": trainer.state.global_step, "pairs": {p.name: len(p) for p in pairs}, "best_dev": trainer.state.best_metric}
 
 # %% ../nbs/05_loss.ipynb #bd9dec77
-def _arguments(model, spec: PipelineSpec, stage: Stage, settings: Settings, folder: Path, metric: str):
+def _column_prompts(model: ModelSpec, columns: Iterable[str]) -> dict[str, str] | None:
+    found = {column: model.prompts.get("query" if column == "anchor" else "document") for column in columns}
+    return {column: prompt for column, prompt in found.items() if prompt} or None
+
+# %% ../nbs/05_loss.ipynb #b4615955
+def _arguments(model, spec: PipelineSpec, stage: Stage, settings: Settings, folder: Path, metric: str, columns: Iterable[str]):
     from contextlib import nullcontext
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
@@ -152,12 +159,12 @@ def _arguments(model, spec: PipelineSpec, stage: Stage, settings: Settings, fold
     return SentenceTransformerTrainingArguments(
         output_dir=str(folder / "checkpoints"), num_train_epochs=stage.epochs, learning_rate=stage.learning_rate, warmup_steps=spec.training.warmup,
         per_device_train_batch_size=spec.training.batch_size, batch_sampler=BatchSamplers.NO_DUPLICATES,
-        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL, prompts=None,
+        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL, prompts=_column_prompts(spec.model, columns),
         bf16=not isinstance(bf16_context(model.device), nullcontext), use_cpu=str(model.device) == "cpu", seed=settings.seed, data_seed=settings.seed,
         save_total_limit=1, load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True, logging_steps=1, logging_nan_inf_filter=False,
         report_to="none", disable_tqdm=True, dataloader_pin_memory=False, **every)
 
-# %% ../nbs/05_loss.ipynb #1c4da97e
+# %% ../nbs/05_loss.ipynb #76278747
 def _callbacks(name: str) -> list:
     from tqdm.auto import tqdm
     from transformers import TrainerCallback
@@ -181,9 +188,3 @@ def _callbacks(name: str) -> list:
             self.bar.close()
 
     return [LastStepCounts(), Progress()]
-
-# %% ../nbs/05_loss.ipynb #fd51bc27
-def _quiet(trainer) -> None:
-    from transformers import PrinterCallback
-    trainer.remove_callback(PrinterCallback)
-    trainer.model.model_card_data.generate_widget_examples = False

@@ -17,7 +17,7 @@ from .brief import checklist, pipeline_map, reasons
 from .core import Settings, Table, write_json
 from .encoder import corpus_vectors, load_encoder, resolve_base, search_all, truncate
 from .index import SearchIndex, make_index, open_index
-from .measure import Run, bm25, holm, per_query, write_run
+from .measure import Run, bm25, holm, p_text, per_query, write_run
 from .model import Gate, compress, gate, learn_space, ship
 from .spec import PipelineSpec
 from .split import Domain, load_domain
@@ -170,7 +170,7 @@ def _markdown(content: dict, spec: PipelineSpec, built: Built) -> str:
     for split in built.domain.splits:
         parts += [f"## {split}", str(headline(content, split))]
     parts += ["## Comparisons", str(Table([{"a": r["a"], "b": r["b"], "dims": r["dim"], "split": r["split"], "difference": f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
-                                            "p": r["p"], "p (Holm)": r.get("p_holm", "primary"), "outcome": r["outcome"]} for r in content["comparisons"]])),
+                                            "unadjusted": p_text(r["p"]), "p (Holm)": r.get("p_holm", "primary"), "outcome": r["outcome"]} for r in content["comparisons"]])),
               "## Truncation audit", f"Recommended: {content['audit']['recommended']} dimensions (the smallest that keeps 95 % of the full score).",
               str(Table([{k: row[k] for k in ("dim", "value", "low", "high", "kept", "bytes")} for row in content["audit"]["rows"]])), "![audit](audit.png)",
               f"## Map\n\nTrustworthiness {content['map']['trustworthiness']:.2f} on {content['map']['points']} documents.\n\n![map](map.png)" if content["map"] else "",

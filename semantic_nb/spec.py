@@ -6,7 +6,6 @@ __all__ = ['Symmetry', 'Direction', 'BASES', 'FLAT_LIMIT', 'POINTS_PER_LIST', 'F
            'ValidationSpec', 'PipelineSpec', 'Rule', 'parse_spec', 'load_spec']
 
 # %% ../nbs/01_spec.ipynb #b1b91427
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .core import ContractError, refused
+from .core import ContractError
 
 # %% ../nbs/01_spec.ipynb #0f08e8a9
 Symmetry = Literal["symmetric", "asymmetric"]
@@ -24,6 +23,7 @@ class Section(BaseModel):
     "A frozen section; a key that it does not know is refused."
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
+# %% ../nbs/01_spec.ipynb #cc8c1d24
 class PairSource(Section):
     "One named set of training pairs, of one symmetry. Two sources never share a batch."
     name: str
@@ -35,6 +35,7 @@ class PairSource(Section):
     positive: str = "positive"
     negative: str | None = None
 
+# %% ../nbs/01_spec.ipynb #486a052f
 class DataSpec(Section):
     "`corpus` is a BEIR corpus.jsonl or `module:function` that writes one; `queries` and `qrels` are BEIR files beside the spec."
     corpus: str
@@ -45,7 +46,7 @@ class DataSpec(Section):
     symmetry_reason: str = ""
     pairs: tuple[PairSource, ...] = Field(min_length=1)
 
-# %% ../nbs/01_spec.ipynb #cc8c1d24
+# %% ../nbs/01_spec.ipynb #32032808
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
 
 class LossSpec(Section):
@@ -58,6 +59,7 @@ class LossSpec(Section):
     hardness_strength: float = 0.0
     mined_negatives: int = Field(0, ge=0)
 
+# %% ../nbs/01_spec.ipynb #fd196f2f
 class ModelSpec(Section):
     "The base, its similarity, and the Matryoshka sizes it is to be cut at. `prompts` by role are stored with the model."
     base: str
@@ -67,6 +69,7 @@ class ModelSpec(Section):
     max_tokens: int = Field(ge=8)
     prompts: dict[Literal["query", "document"], str] = {}
 
+# %% ../nbs/01_spec.ipynb #5624801e
 class TrainingSpec(Section):
     "Optimisation. Learning rates: the sentence-transformers examples use 2e-5; stage 2 goes gently over a learned space."
     batch_size: int = Field(ge=2)
@@ -76,7 +79,7 @@ class TrainingSpec(Section):
     compress_learning_rate: float = Field(1e-5, gt=0)
     warmup: float = Field(0.1, ge=0, lt=1)
 
-# %% ../nbs/01_spec.ipynb #2380190d
+# %% ../nbs/01_spec.ipynb #ee56e21b
 class IndexSpec(Section):
     "What is served: its type, size and arithmetic. `documents` is the expected size in production; `recall_target` is against exact search."
     type: Literal["auto", "flat", "ivf", "ivfpq", "hnsw"]
@@ -88,12 +91,14 @@ class IndexSpec(Section):
     pq_m: int | None = None
     recall_target: float = Field(0.98, gt=0, le=1)
 
+# %% ../nbs/01_spec.ipynb #8acc8291
 class ClusteringSpec(Section):
     'A threshold is "calibrate", or a number together with the evidence for it.'
     method: Literal["kmeans", "agglomerative", "communities"]
     threshold: Literal["calibrate"] | float
     evidence: str = ""
 
+# %% ../nbs/01_spec.ipynb #979044d9
 class ValidationSpec(Section):
     "One primary metric, its splits and k; how often dev is looked at in training (steps); `map_keys` colour the map by metadata."
     metric: str = Field(pattern=r"^(nDCG|P|R|RR)@\d+$")
@@ -105,6 +110,7 @@ class ValidationSpec(Section):
     audit_dims: tuple[int, ...]
     map_keys: tuple[str, ...] = ()
 
+# %% ../nbs/01_spec.ipynb #72394256
 class PipelineSpec(Section):
     "A whole pipeline, decided. `folder` is where its files lie."
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
@@ -117,10 +123,11 @@ class PipelineSpec(Section):
     clustering: ClusteringSpec
     validation: ValidationSpec
 
-# %% ../nbs/01_spec.ipynb #486a052f
+# %% ../nbs/01_spec.ipynb #4f67c6a0
 BASES = {"all-MiniLM-L6-v2": ("symmetric", "cosine", 384), "multi-qa-mpnet-base-dot-v1": ("asymmetric", "dot", 768)}
 FLAT_LIMIT, POINTS_PER_LIST, FEW_NEGATIVES = 100_000, 39, 31
 
+# %% ../nbs/01_spec.ipynb #ba8cccbd
 @dataclass(frozen=True)
 class Rule:
     "A cross-layer rule: `broken` returns the symptom, or None where the rule holds."
@@ -130,14 +137,16 @@ class Rule:
     fix: str
     broken: Callable[[PipelineSpec], str | None]
 
+# %% ../nbs/01_spec.ipynb #97b4ffc7
 def _pair_type(s: PipelineSpec) -> str | None:
     wants = s.data.pair_type == "triplets"
-    odd = [p.name for p in s.data.pairs if p.path and bool(p.negative) != wants]
+    odd = [p.name for p in s.data.pairs if (bool(p.negative) or (wants and s.loss.mined_negatives > 0)) != wants]
     if odd:
         return f"pair_type is {s.data.pair_type}, but {', '.join(odd)} {'has no' if wants else 'names a'} negative column"
     if s.loss.name == "TripletLoss" and not wants:
         return "TripletLoss reads (anchor, positive, negative), pair_type is pairs"
 
+# %% ../nbs/01_spec.ipynb #09a5e55e
 def _pair_symmetry(s: PipelineSpec) -> str | None:
     natural = {"paraphrases": "symmetric", "clicks": "asymmetric", "annotations": "asymmetric", "documents": "asymmetric"}
     odd = [f"{p.name} ({p.source}, declared {p.symmetry})" for p in s.data.pairs
@@ -145,15 +154,18 @@ def _pair_symmetry(s: PipelineSpec) -> str | None:
     if odd and not s.data.symmetry_reason:
         return f"the search is {s.data.symmetry}; trained on {', '.join(odd)}"
 
+# %% ../nbs/01_spec.ipynb #c02f9961
 def _all_other_symmetry(s: PipelineSpec) -> str | None:
     if all(p.symmetry != s.data.symmetry for p in s.data.pairs):
         return f"the search is {s.data.symmetry}, and no pair source is"
 
+# %% ../nbs/01_spec.ipynb #1d5bc6dc
 def _base(s: PipelineSpec) -> str | None:
     natural = next(name for name, (symmetry, _, _) in BASES.items() if symmetry == s.data.symmetry)
     if s.model.base != natural and not s.model.base_reason:
         return f"{s.data.symmetry} search on {s.model.base}; the usual base is {natural}"
 
+# %% ../nbs/01_spec.ipynb #8336de46
 def _dims(s: PipelineSpec) -> str | None:
     width = BASES.get(s.model.base, (None, None, max(s.model.dims)))[2]
     if list(s.model.dims) != sorted(set(s.model.dims), reverse=True) or min(s.model.dims) < 1:
@@ -161,12 +173,13 @@ def _dims(s: PipelineSpec) -> str | None:
     if s.model.dims[0] != width:
         return f"dims start at {s.model.dims[0]}, {s.model.base} has {width}"
 
-# %% ../nbs/01_spec.ipynb #e58d040d
+# %% ../nbs/01_spec.ipynb #5f4feedc
 def _index_dim(s: PipelineSpec) -> str | None:
     odd = [d for d in (s.index.dim, *s.validation.audit_dims) if d not in s.model.dims]
     if odd:
         return f"index or audit at {odd}, the model is trained at {list(s.model.dims)}"
 
+# %% ../nbs/01_spec.ipynb #2729a094
 def _similarity(s: PipelineSpec) -> str | None:
     native = BASES.get(s.model.base, (None, s.model.similarity, None))[1]
     if s.model.similarity != native:
@@ -174,11 +187,13 @@ def _similarity(s: PipelineSpec) -> str | None:
     if (s.loss.scale == 1) != (s.model.similarity == "dot"):
         return f"scale = {s.loss.scale:g} with {s.model.similarity} similarity"
 
+# %% ../nbs/01_spec.ipynb #09a9c3a8
 def _served_similarity(s: PipelineSpec) -> str | None:
     wanted = "cosine" if len(s.model.dims) > 1 else s.model.similarity
     if s.index.similarity != wanted:
         return f"the index serves {s.index.similarity}; after {'Matryoshka' if len(s.model.dims) > 1 else 'training'} the model is {wanted}"
 
+# %% ../nbs/01_spec.ipynb #eaaf5c2a
 def _index_type(s: PipelineSpec) -> str | None:
     i = s.index
     if i.type == "flat" and i.documents > FLAT_LIMIT:
@@ -190,6 +205,7 @@ def _index_type(s: PipelineSpec) -> str | None:
     if i.pq_m and i.dim % i.pq_m:
         return f"pq_m = {i.pq_m} does not divide {i.dim}"
 
+# %% ../nbs/01_spec.ipynb #9b325bb7
 def _evidence(s: PipelineSpec) -> str | None:
     if s.validation.eval_every < 1:
         return "eval_every = 0: nothing but the loss would be watched"
@@ -198,10 +214,12 @@ def _evidence(s: PipelineSpec) -> str | None:
     if int(s.validation.metric.split("@")[1]) != s.validation.k:
         return f"the metric is {s.validation.metric}, k is {s.validation.k}"
 
+# %% ../nbs/01_spec.ipynb #bf19ab23
 def _batch(s: PipelineSpec) -> str | None:
     if s.loss.name == "MultipleNegativesRankingLoss" and s.training.batch_size - 1 < FEW_NEGATIVES:
         return f"batch_size = {s.training.batch_size}: each anchor sees {s.training.batch_size - 1} wrong answers"
 
+# %% ../nbs/01_spec.ipynb #6ffddfeb
 def _loss(s: PipelineSpec) -> str | None:
     if s.loss.hardness_mode == "hard_negatives" and s.data.pair_type == "pairs" and not s.loss.mined_negatives:
         return "hardness_mode = hard_negatives on plain pairs: there are none to weigh"
@@ -210,13 +228,14 @@ def _loss(s: PipelineSpec) -> str | None:
     if "query_to_doc" not in s.loss.directions:
         return "directions leave out query_to_doc"
 
+# %% ../nbs/01_spec.ipynb #fa82355c
 def _threshold(s: PipelineSpec) -> str | None:
     if s.clustering.threshold != "calibrate" and not s.clustering.evidence:
         return f"threshold = {s.clustering.threshold} without evidence"
 
-# %% ../nbs/01_spec.ipynb #32032808
+# %% ../nbs/01_spec.ipynb #3bd13913
 RULES = (
-    Rule("data.pair_type", "columns match the pair type and the loss", "a loss reads columns by position and never complains",
+    Rule("data.pair_type", "columns match the pair type and the loss", "a loss reads columns by position; a wrong column trains something else",
          'give a negative column with pair_type = "triplets", none with "pairs"', _pair_type),
     Rule("data.pair_symmetry", "each source of pairs has the symmetry it declares",
          "paraphrase-like pairs teach that alike is near; a question and its answer are not alike",
@@ -246,7 +265,7 @@ RULES = (
          'threshold = "calibrate", or evidence = "where the number comes from"', _threshold),
 )
 
-# %% ../nbs/01_spec.ipynb #fd196f2f
+# %% ../nbs/01_spec.ipynb #063a2c89
 LAYER_OF = {"training": "loss", "clustering": "cluster", "validation": "validate"}
 
 def parse_spec(raw: Mapping[str, Any], folder: Path) -> PipelineSpec:
@@ -266,6 +285,7 @@ def parse_spec(raw: Mapping[str, Any], folder: Path) -> PipelineSpec:
             raise ContractError(rule.id, symptom, rule.reason, rule.fix)
     return spec
 
+# %% ../nbs/01_spec.ipynb #69f1bf78
 def load_spec(path: Path) -> PipelineSpec:
     "Read and check a spec.toml."
     try:

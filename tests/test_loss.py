@@ -107,3 +107,16 @@ def test_a_diverging_loss_is_refused(domain, settings):
     with pytest.raises(ContractError) as refusal:
         train_model(domain.spec.model.base, domain.pairs, Stage("d", 6, 1e6), domain, settings)
     assert refusal.value.layer in ("loss.diverged", "model.vectors")
+
+
+def test_the_prompts_of_the_spec_stand_before_the_texts_in_training(domain, settings, monkeypatch):
+    from sentence_transformers import SentenceTransformer
+    prompts = {"query": "wonder ", "document": "answer "}
+    asking = replace(domain, spec=domain.spec.model_copy(update={"model": domain.spec.model.model_copy(update={"prompts": prompts})}))
+    seen, own = [], SentenceTransformer.preprocess
+    monkeypatch.setattr(SentenceTransformer, "preprocess", lambda self, inputs, prompt=None, **k: (seen.append((prompt, tuple(inputs))), own(self, inputs, prompt=prompt, **k))[1])
+    train_model(domain.spec.model.base, domain.pairs[:1], Stage("asking", 1, 1e-3), asking, settings)
+    anchors, positives = set(domain.pairs[0].anchors), set(domain.pairs[0].positives)
+    trained = [(prompt, inputs) for prompt, inputs in seen if len(inputs) > 8]   # smaller ones are the trainer's own statistics
+    assert {prompt for prompt, inputs in trained if set(inputs) <= anchors - positives} == {"wonder "}
+    assert {prompt for prompt, inputs in trained if set(inputs) <= positives - anchors} == {"answer "}

@@ -129,7 +129,7 @@ def test_outputs_name_no_machine_and_no_warning():
     for path in (ROOT / "nbs").rglob("*.ipynb"):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
             text = json.dumps([{k: v for k, v in (o.get("data") or o).items() if not k.startswith("image")} for o in cell.get("outputs", [])])
-            for word in (str(ROOT), str(Path.home()) + "/", "/tmp/", "Traceback (most", "Warning:"):
+            for word in (str(ROOT), str(Path.home()) + "/", "/tmp/", "Traceback (most", "Warning:", "widget-view+json"):
                 assert word not in text, f"{path.name}: {word} in {text[:300]}"
 
 
