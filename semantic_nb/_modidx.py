@@ -149,6 +149,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'semantic_nb.loss._arguments': ('loss.html#_arguments', 'semantic_nb/loss.py'),
                                   'semantic_nb.loss._callbacks': ('loss.html#_callbacks', 'semantic_nb/loss.py'),
                                   'semantic_nb.loss._column_prompts': ('loss.html#_column_prompts', 'semantic_nb/loss.py'),
+                                  'semantic_nb.loss._release_memory': ('loss.html#_release_memory', 'semantic_nb/loss.py'),
                                   'semantic_nb.loss._train': ('loss.html#_train', 'semantic_nb/loss.py'),
                                   'semantic_nb.loss.build_loss': ('loss.html#build_loss', 'semantic_nb/loss.py'),
                                   'semantic_nb.loss.check_columns': ('loss.html#check_columns', 'semantic_nb/loss.py'),

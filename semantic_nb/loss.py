@@ -4,8 +4,11 @@
 __all__ = ['COSINE_SCALE', 'check_columns', 'build_loss', 'mine_negatives', 'Stage', 'dev_evaluator', 'train_model']
 
 # %% ../nbs/05_loss.ipynb #a606bf3f
+import ctypes
+import gc
 import shutil
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -118,7 +121,15 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
               "dev": fingerprint(dict(domain.splits[spec.validation.dev].qrels)), "corpus": domain.corpus.content, "seed": settings.seed,
               "code": source_of(_train, _arguments, _column_prompts, _callbacks, build_loss, dev_evaluator)}
     build = lambda folder: _train(base, pairs, stage, domain, settings, folder)
-    return artifact(stage.name, recipe, build, settings, packages=("sentence-transformers", "torch", "transformers"), resumable=True)
+    made = artifact(stage.name, recipe, build, settings, packages=("sentence-transformers", "torch", "transformers"), resumable=True)
+    _release_memory()
+    return made
+
+def _release_memory() -> None:
+    "Hand back what training freed: glibc would keep gigabytes of its activations for this process."
+    gc.collect()
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 # %% ../nbs/05_loss.ipynb #7bff0282
 def _train(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, settings: Settings, folder: Path) -> dict:
