@@ -26,7 +26,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 run: $(VENV)/.installed
 	$(BIN)/semantic-nb run
 	@echo
-	@printf '%s\n' "which pairs of columns in my table move together" "remove spaces from both ends of a string" "draw samples from a bell curve" | $(BIN)/semantic-nb search -k 3
+	@printf '%s\n' "most common elements of a list" "remove spaces from both ends of a string" "draw samples from a bell curve" | $(BIN)/semantic-nb search -k 3
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest --nbval-lax --nbval-current-env --nbval-cell-timeout 900 --durations 12 tests nbs

@@ -1,13 +1,15 @@
 import copy
 import tomllib
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from conftest import ROOT
 from semantic_nb.brief import brief, checklist, pipeline_map
 from semantic_nb.core import ContractError
 from semantic_nb.spec import RULES, load_spec, parse_spec
+
+ROOT = Path(__file__).parents[1]
 
 FOLDER = ROOT / "data" / "pydocs"
 RAW = tomllib.loads((FOLDER / "spec.toml").read_text(encoding="utf-8"))
