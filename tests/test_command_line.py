@@ -12,7 +12,6 @@ import pytest
 ROOT = Path(__file__).parents[1]
 
 
-
 def call(folder, *arguments, **environment):
     done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", *arguments], cwd=folder, capture_output=True, text=True, input="",
                           env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"} | environment)
@@ -86,7 +85,8 @@ def test_bench_on_a_folder(checkout, domain_folder):
 
 def test_control_c_stops_cleanly_and_the_run_continues(checkout):
     process = subprocess.Popen([sys.executable, "-m", "semantic_nb.cli", "run"], cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}, start_new_session=True)
+                               env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}, start_new_session=True,
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell in the background ignores it
     for line in process.stdout:
         if "stage 1" in line:
             break

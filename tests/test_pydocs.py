@@ -11,7 +11,6 @@ from semantic_nb.spec import load_spec
 from semantic_nb.split import copy_groups, load_corpus, load_domain
 
 ROOT = Path(__file__).parents[1]
-
 FOLDER = ROOT / "data" / "pydocs"
 QUERIES = [json.loads(line) for line in (FOLDER / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
 

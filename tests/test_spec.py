@@ -10,7 +10,6 @@ from semantic_nb.core import ContractError
 from semantic_nb.spec import RULES, load_spec, parse_spec
 
 ROOT = Path(__file__).parents[1]
-
 FOLDER = ROOT / "data" / "pydocs"
 RAW = tomllib.loads((FOLDER / "spec.toml").read_text(encoding="utf-8"))
 REQUIRED = [("data", key) for key in ("corpus", "queries", "qrels", "pair_type", "symmetry", "pairs")] + [("loss", "name"), ("loss", "scale"), ("model", "base"), ("model", "similarity"),
