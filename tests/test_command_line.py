@@ -93,7 +93,7 @@ def test_control_c_stops_cleanly_and_the_run_continues(checkout):
     time.sleep(2)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, (process.returncode, errors)
+    assert process.returncode in (130, -signal.SIGINT), (process.returncode, errors)  # a shell shows 130 for both
     assert "Traceback" not in errors and "continues from there" in errors
     assert call(checkout, "run").returncode == 0
 
