@@ -2,10 +2,11 @@
 
 # %% auto #0
 __all__ = ['DEV_TITLES', 'GOOD', 'beir_domain', 'bench_beir', 'bench_pairs', 'bench_table', 'in_turns', 'search_cost',
-           'encode_cost', 'start_cost', 'run_cost', 'main']
+           'encode_cost', 'start_cost', 'sentences', 'community_cost', 'tree_cost', 'run_cost', 'main']
 
 # %% ../nbs/11c_bench.ipynb #b9130538
 import os
+import re
 import resource
 import statistics
 import subprocess
@@ -20,14 +21,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 # %% ../nbs/11c_bench.ipynb #10637bbc
-from .core import ContractError, Settings, Table, load_settings, write_json
+from .cluster import cluster
+from .core import ContractError, Settings, Table, fingerprint, load_settings, write_json
 from .data import Corpus, Judged, PairSet, read_corpus, read_judged, read_rows
-from .encoder import encode, load_encoder, resolve_base, search_all
+from .duplicates import communities
+from .encoder import corpus_vectors, encode, load_encoder, resolve_base, search_all
 from .index import SearchIndex
 from .measure import bm25, p_text, per_query
 from .model import compress, learn_space
 from .spec import PipelineSpec, load_spec
-from .split import Domain, copy_groups, held_out_documents, leak_free, pairs_from_documents, split_queries
+from .split import SENTENCE_END, Domain, copy_groups, held_out_documents, leak_free, pairs_from_documents, split_queries
 from .validate import comparison_row, retrieval_row
 
 if TYPE_CHECKING:
@@ -184,6 +187,44 @@ def start_cost(rounds: int = 5) -> dict:
             {"python": ("-c", "pass"), "import": ("-c", "import semantic_nb"), "help": ("-m", "semantic_nb.cli", "--help")}.items()}
 
 # %% ../nbs/11c_bench.ipynb #5932b3e9
+def sentences(corpus: Corpus, count: int) -> Corpus:
+    "Distinct paragraphs and sentences of at least four words, `count` of them chosen by hash, as a corpus."
+    paragraphs = [" ".join(p.split()) for text in corpus.texts for p in re.split(r"\n\s*\n", text)]
+    pieces = {piece for p in paragraphs for piece in (p, *SENTENCE_END.split(p)) if len(piece.split()) >= 4}
+    chosen = tuple(sorted(pieces, key=fingerprint)[:count])
+    return Corpus(tuple(map(str, range(len(chosen)))), ("",) * len(chosen), chosen, ({},) * len(chosen))
+
+# %% ../nbs/11c_bench.ipynb #b6daada8
+def community_cost(vectors: np.ndarray, thresholds: tuple[float, ...] = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65), min_size: int = 5) -> dict:
+    "Our communities against `sentence_transformers.util.community_detection` on the same unit vectors: seconds, ratio, and agreement over what is in a community in either."
+    from sentence_transformers.util import community_detection
+    from sklearn.metrics import adjusted_rand_score
+    for threshold in thresholds:
+        start = time.perf_counter()
+        ours = communities(vectors, threshold, min_size)
+        seconds = time.perf_counter() - start
+        if sum(map(len, ours)) >= len(vectors) / 5:
+            break
+    start = time.perf_counter()
+    theirs = community_detection(vectors, threshold=threshold, min_community_size=min_size)
+    theirs_s = time.perf_counter() - start
+    labels = []
+    for groups in (ours, theirs):
+        labels.append(np.arange(len(vectors)) + len(vectors))
+        for label, group in enumerate(groups):
+            labels[-1][np.asarray(group)] = label
+    either = (labels[0] < len(vectors)) | (labels[1] < len(vectors))
+    return {"vectors": len(vectors), "threshold": threshold, "share_in_communities": float(np.mean(labels[0] < len(vectors))), "ours_s": seconds, "theirs_s": theirs_s,
+            "times_faster": theirs_s / seconds, "ari": float(adjusted_rand_score(labels[0][either], labels[1][either]))}
+
+# %% ../nbs/11c_bench.ipynb #358ea2d9
+def tree_cost(vectors: np.ndarray) -> dict:
+    "Seconds of agglomerative clustering, and the peak memory of this process so far (GiB)."
+    start = time.perf_counter()
+    cluster(vectors, [""] * len(vectors), "agglomerative", k=100)
+    return {"vectors": len(vectors), "seconds": time.perf_counter() - start, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+
+# %% ../nbs/11c_bench.ipynb #c92991e7
 def run_cost() -> dict:
     "Seconds and peak memory (GB) of `semantic-nb run` from an empty store."
     with tempfile.TemporaryDirectory() as folder:
@@ -192,10 +233,10 @@ def run_cost() -> dict:
         seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20}
 
-# %% ../nbs/11c_bench.ipynb #b6daada8
+# %% ../nbs/11c_bench.ipynb #d8dd08cc
 def main() -> None:
     "`make bench`: measure, print a table, write runs/bench.json."
-    from semantic_nb.split import load_domain
+    from semantic_nb.split import load_corpus, load_domain
     settings = load_settings()
     spec = load_spec(settings.spec)
     texts = load_domain(spec, settings).corpus.passages[:512]
@@ -203,10 +244,12 @@ def main() -> None:
     encoding = encode_cost(model, texts)
     found = {"search, 100,000 x 128": search_cost(), "encode against the library, fp32": encoding["against_library"], "encode, bf16 against fp32": encoding["bf16_against_fp32"],
              "start": start_cost(), "run, empty store": run_cost()}
+    many = corpus_vectors(model, sentences(load_corpus(spec, settings), 100_000), settings)
+    found |= {"communities": community_cost(many), "agglomerative": tree_cost(many[:20_000])}
     settings.runs_dir.mkdir(parents=True, exist_ok=True)
     write_json(settings.runs_dir / "bench.json", found)
     print(Table([{"what": name, "found": ", ".join(f"{k} {v:.3g}" for k, v in values.items())} for name, values in found.items()]))
 
-# %% ../nbs/11c_bench.ipynb #ecc20644
+# %% ../nbs/11c_bench.ipynb #80322589
 if __name__ == "__main__" and "__file__" in globals():
     main()

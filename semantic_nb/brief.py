@@ -27,6 +27,8 @@ CONTRACTS = {
               "keeps the base and reports the comparison"),
     "index": ("model, corpus", "a FAISS file and a manifest that names the model, the corpus and the arithmetic",
               "retrain or change the model; answer a query encoded by another model", "refuses, naming the fields that differ"),
+    "cluster": ("vectors; no index needed", "assignments with representatives, keywords, scores", "invent a threshold",
+                "low quality: looks at the embedding space first, at parameters second"),
     "validate": ("index and labelled queries", "metrics with intervals, truncation audit, map of the space",
                  "judge by loss; compare without a paired test", "says what to fix first: the evaluation set, then the data, then the model"),
     "pipeline": ("one spec", "one report", "hide which stage was reused; lose finished work when it is interrupted",

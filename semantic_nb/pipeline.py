@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 # %% ../nbs/11_pipeline.ipynb #fa017df7
 from .brief import checklist, pipeline_map, reasons
+from .coherence import coherence_text
 from .core import Settings, Table, write_json
+from .duplicates import without_duplicates
 from .encoder import corpus_vectors, load_encoder, resolve_base, search_all, truncate
 from .index import SearchIndex, make_index, open_index
 from .measure import Run, bm25, holm, p_text, per_query, write_run
@@ -41,7 +43,7 @@ class Built:
 def build(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = print) -> Built:
     "Data, stage 1, stage 2, gate, model, index; each is opened if the store has it and made if not."
     say("data: corpus, judgments, leak-free pairs")
-    domain = load_domain(spec, settings)
+    domain = without_duplicates(load_domain(spec, settings), settings)
     say(f"model: stage 1 on {sum(map(len, domain.pairs)):,} pairs")
     first = learn_space(domain, settings)
     say(f"model: stage 2, Matryoshka at {', '.join(map(str, spec.model.dims))}")
@@ -49,7 +51,7 @@ def build(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = p
     say(f"model: gate on {spec.validation.metric} at {spec.index.dim}")
     decision = gate(second, domain, settings)
     shipped = ship(second, decision, domain, settings)
-    say(f"index: {len(domain.corpus):,} documents")
+    say(f"index: {len(domain.corpus):,} documents, {settings.profile} profile")
     model = load_encoder(str(shipped.path / "model"), spec.model, settings)
     index = make_index(model, domain, settings)
     return Built(domain, first.path / "model", second.path / "model", decision, shipped.path / "model", index.path)
@@ -118,6 +120,7 @@ def run(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = pri
     audits = {"served model": truncation_audit(model, built.domain, settings),
               "base": truncation_audit(load_encoder(resolve_base(spec.model.base), spec.model, settings), built.domain, settings)}
     content = _content(built, runs, audits["served model"], settings)
+    content["coherence"] = coherence_text(folder / "coherence.json")
     content["map"] = _pictures(folder, audits, model, built.domain, settings)
     write_json(folder / "report.json", content)
     (folder / "report.md").write_text(_markdown(content, spec, built), encoding="utf-8")
@@ -174,6 +177,7 @@ def _markdown(content: dict, spec: PipelineSpec, built: Built) -> str:
               "## Truncation audit", f"Recommended: {content['audit']['recommended']} dimensions (the smallest that keeps 95 % of the full score).",
               str(Table([{k: row[k] for k in ("dim", "value", "low", "high", "kept", "bytes")} for row in content["audit"]["rows"]])), "![audit](audit.png)",
               f"## Map\n\nTrustworthiness {content['map']['trustworthiness']:.2f} on {content['map']['points']} documents.\n\n![map](map.png)" if content["map"] else "",
+              "## Clusters", f"Coherence: {content['coherence']}",
               "## Data", str(Table([{k: f[k] for k in ("id", "status", "count", "evidence")} for f in content["findings"]])),
               "## Pipeline map", str(pipeline_map(spec, seen)), "## Checklist", str(checklist(spec)),
               "## Made with", ", ".join(f"{name} {version}" for name, version in content["versions"].items()) + f", Python {content['python']}, seed {content['seed']}"]

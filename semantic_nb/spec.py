@@ -37,13 +37,14 @@ class PairSource(Section):
 
 # %% ../nbs/01_spec.ipynb #486a052f
 class DataSpec(Section):
-    "`corpus` is a BEIR corpus.jsonl or `module:function` that writes one; `queries` and `qrels` are BEIR files beside the spec."
+    "`corpus` is a BEIR corpus.jsonl or `module:function` that writes one; `queries` and `qrels` are BEIR files beside the spec. `duplicates`: near-copies stay in the corpus or leave it."
     corpus: str
     queries: str
     qrels: str
     pair_type: Literal["pairs", "triplets"]
     symmetry: Symmetry
     symmetry_reason: str = ""
+    duplicates: Literal["keep", "drop"] = "keep"
     pairs: tuple[PairSource, ...] = Field(min_length=1)
 
 # %% ../nbs/01_spec.ipynb #32032808
@@ -93,10 +94,12 @@ class IndexSpec(Section):
 
 # %% ../nbs/01_spec.ipynb #8acc8291
 class ClusteringSpec(Section):
-    'A threshold is "calibrate", or a number together with the evidence for it.'
+    'A threshold is "calibrate" (on the pairs of `labelled`, for a stated precision or the best F1), or a number together with the evidence for it.'
     method: Literal["kmeans", "agglomerative", "communities"]
     threshold: Literal["calibrate"] | float
     evidence: str = ""
+    labelled: str | None = None
+    precision: float | None = Field(None, gt=0, le=1)
 
 # %% ../nbs/01_spec.ipynb #979044d9
 class ValidationSpec(Section):
