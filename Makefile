@@ -50,7 +50,7 @@ clean-notebooks: $(VENV)/.installed
 	$(BIN)/nbdev-export
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m semantic_nb.bench
+	$(BIN)/python -m semantic_nb.cost
 
 results: $(VENV)/.installed
 	$(BIN)/python -m semantic_nb.results

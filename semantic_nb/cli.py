@@ -143,22 +143,21 @@ def _slug(name: str) -> str:
 
 # %% ../nbs/11b_cli.ipynb #3175ff3c
 @app.command()
-def bench(source: Annotated[Path, typer.Argument(help="A BEIR folder, or a file of scored pairs (anchor, positive, score).")],
+def bench(source: Annotated[Path, typer.Argument(help="A BEIR folder, a file of scored pairs (anchor, positive, score), or of labelled texts (text, label).")],
           tune: Annotated[bool, typer.Option("--tune", help="Tune, too: on the train split (or train file), or on titles where there is none.")] = False,
           qrels: Annotated[str, typer.Option(help="The split to score, for a BEIR folder.")] = "test", as_json: AsJson = False) -> None:
-    "BM25, base and tuned on somebody else's data, with intervals; scored pairs: Spearman at each dimension."
-    from semantic_nb.bench import bench_beir, bench_pairs, bench_table
-    from semantic_nb.spec import load_spec
-    settings = load_settings()
-    base = load_spec(settings.spec)
-    content = bench_beir(source, base, settings, tune, qrels, _say(as_json)) if source.is_dir() else bench_pairs(source, base, settings, tune, _say(as_json))
+    "Base and tuned on somebody else's data, with intervals: BM25 and retrieval, Spearman at each dimension, or clusters against labels."
+    from semantic_nb.bench import bench_beir, bench_labels, bench_pairs, bench_table
+    from semantic_nb.data import read_rows
+    base, settings = _setup(None)
+    if source.is_dir():
+        content = bench_beir(source, base, settings, tune, qrels, _say(as_json))
+    else:
+        kind = bench_labels if "label" in read_rows(source)[0] else bench_pairs
+        content = kind(source, base, settings, tune, _say(as_json))
     _show(content, as_json, bench_table(content))
 
 # %% ../nbs/11b_cli.ipynb #f28029b4
-if __name__ == "__main__" and "__file__" in globals():
-    main()
-
-# %% ../nbs/11b_cli.ipynb #ef970a70
 Texts = Annotated[Path, typer.Argument(help="Texts: JSONL, CSV, TSV or Parquet, one row each.")]
 Column = Annotated[str, typer.Option("--text", help="The column that holds the text.")]
 ModelPath = Annotated[Optional[str], typer.Option("--model", help="A model folder or name; by default the base that settings.ini's spec names.")]
@@ -184,7 +183,7 @@ def _write_rows(rows: list[dict], out: Path | None) -> None:
         raise ContractError("data.file", f"{out.name} is neither .csv nor .parquet", "the kind of a file is read from its name", "name it by its kind")
     getattr(pd.DataFrame(rows), "to_" + out.suffix[1:])(out, index=False)
 
-# %% ../nbs/11b_cli.ipynb #cb8e9230
+# %% ../nbs/11b_cli.ipynb #04ecc15b
 @app.command()
 def cluster(source: Texts, method: Annotated[str, typer.Option(help="kmeans, agglomerative or communities.")] = "kmeans",
             k: Annotated[Optional[int], typer.Option("-k", help="How many clusters.")] = None,
@@ -207,12 +206,12 @@ def cluster(source: Texts, method: Annotated[str, typer.Option(help="kmeans, agg
     agree = {name: str(value) for name, value in clusters.agreement(made.labels, truth, settings.seed).items()} if truth else {}
     look = clusters.first_look(clusters.space_check(vectors, truth, settings.seed))
     coherence = coherence_text(judge) if judge else "not judged"
-    _write_rows([row | {"cluster": int(label)} for row, label in zip(rows, made.labels)], out)
+    _write_rows([row | {"cluster": int(label), "outlier": bool(far)} for row, label, far in zip(rows, made.labels, made.outlier)], out)
     content = {"clusters": made.table(texts, len(made.cohesion)).rows, "quality": numbers, "agreement": agree, "coherence": coherence, "if poor": look, "labels": made.labels.tolist()}
     _show(content, as_json, "\n".join([str(made.table(texts)), "", *(f"{name}: {value}" for name, value in ({n: f"{v:.3f}" for n, v in numbers.items()} | agree).items()),
                                       f"coherence: {coherence}", f"if the clusters look poor, {look}"]))
 
-# %% ../nbs/11b_cli.ipynb #91e92d58
+# %% ../nbs/11b_cli.ipynb #cb8e9230
 @app.command()
 def duplicates(source: Annotated[Path, typer.Argument(help="Texts (one column), or pairs (anchor, positive).")],
                calibrate: Annotated[Optional[Path], typer.Option(help="Labelled pairs: anchor, positive, and label (0, 1) or score.")] = None,
@@ -238,3 +237,7 @@ def duplicates(source: Annotated[Path, typer.Argument(help="Texts (one column), 
         found, said = [row | {"keep": bool(keep), "stands_for": int(own), "reason": why} for row, keep, own, why in zip(rows, done.keep, done.representative, done.reason)], str(done)
     _write_rows(found, out)
     _show({"threshold": at, "calibration": str(chosen or "given"), "found": said, "rows": found}, as_json, f"{chosen or f'threshold {at}, as given'}\n{said}")
+
+# %% ../nbs/11b_cli.ipynb #96a917e8
+if __name__ == "__main__" and "__file__" in globals():
+    main()

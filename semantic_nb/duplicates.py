@@ -31,13 +31,17 @@ def close_pairs(vectors: np.ndarray, threshold: float, progress: bool = False) -
     from tqdm.auto import tqdm
     check_vectors(vectors, threshold)
     full = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
-    fast, margin = (full.bfloat16(), _MARGIN) if isinstance(bf16_context("cpu"), torch.autocast) else (full, 0)
-    found, total = [], 0
-    for a in tqdm(range(0, len(full), _BLOCK), desc="close pairs", disable=not progress, leave=False):
-        for b in range(a, len(full), _BLOCK):
-            i, j = _reach(fast[a:a + _BLOCK] @ fast[b:b + _BLOCK].T, threshold - margin)
+    bf16 = isinstance(bf16_context("cpu"), torch.autocast)
+    fast, margin = torch.nn.functional.pad(full.bfloat16() if bf16 else full, (0, 0, 0, -len(full) % _STRIP)), _MARGIN if bf16 else 0
+    room, found, total = torch.empty(_BLOCK * _BLOCK, dtype=fast.dtype), [], 0
+    for a in tqdm(range(0, len(fast), _BLOCK), desc="close pairs", disable=not progress, leave=False):
+        for b in range(a, len(fast), _BLOCK):
+            left, right = fast[a:a + _BLOCK], fast[b:b + _BLOCK]
+            table = torch.mm(left, right.T, out=room[:len(left) * len(right)].view(len(left), len(right)))
+            i, j = _reach(table, threshold - margin)
             i, j = i + a, j + b
-            found.append(_verified(full, i[i < j], j[i < j], threshold))
+            once = (i < j) & (j < len(full))
+            found.append(_verified(full, i[once], j[once], threshold))
             total += len(found[-1][0])
         if total > _MOST_PAIRS:
             raise ContractError("cluster.threshold", f"more than {_MOST_PAIRS:,} pairs reach {threshold}", "at this threshold most things are the same",
@@ -47,9 +51,7 @@ def close_pairs(vectors: np.ndarray, threshold: float, progress: bool = False) -
 # %% ../nbs/08b_duplicates.ipynb #efc938a9
 def _reach(table, threshold: float):
     "Rows and columns of the cells of `table` at or above `threshold`, looking closely only at strips whose largest value is."
-    import torch
-    rows, columns = table.shape
-    strips = torch.nn.functional.pad(table, (0, -columns % _STRIP), value=-2).view(rows, -1, _STRIP)
+    strips = table.view(len(table), -1, _STRIP)
     row, strip = (strips.amax(-1) >= threshold).nonzero(as_tuple=True)
     hit, place = (strips[row, strip] >= threshold).nonzero(as_tuple=True)
     return row[hit], strip[hit] * _STRIP + place

@@ -83,6 +83,20 @@ def test_bench_on_a_folder(checkout, domain_folder):
     assert call(checkout, "bench", str(checkout / "nowhere")).returncode == 2
 
 
+def test_cluster_and_duplicates_need_only_a_file(checkout, tmp_path):
+    texts = [f"{verb} a {noun}" for noun in ("matrix", "file", "list") for verb in ("sort", "open", "copy", "print", "sort")]
+    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text, "kind": text.split()[-1]}) + "\n" for text in texts), encoding="utf-8")
+    done = call(checkout, "cluster", str(tmp_path / "texts.jsonl"), "--labels", "kind", "--out", str(tmp_path / "out.csv"), "--json")
+    found = json.loads(done.stdout)
+    assert done.returncode == 0 and len(found["labels"]) == 15 and found["coherence"] == "not judged" and set(found["agreement"]) == {"V-measure", "ARI", "purity"}
+    assert (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()[0] == "text,kind,cluster,outlier"
+    done = call(checkout, "duplicates", str(tmp_path / "texts.jsonl"), "--threshold", "0.999", "--out", str(tmp_path / "out.parquet"), "--json")
+    found = json.loads(done.stdout)
+    assert sum(not row["keep"] for row in found["rows"]) >= 3 and (tmp_path / "out.parquet").is_file()
+    for wrong in (["duplicates", str(tmp_path / "texts.jsonl")], ["cluster", str(tmp_path / "texts.jsonl"), "--text", "title"], ["cluster", str(tmp_path / "texts.jsonl"), "-k", "40"]):
+        assert call(checkout, *wrong).returncode == 2
+
+
 def test_control_c_stops_cleanly_and_the_run_continues(checkout):
     process = subprocess.Popen([sys.executable, "-m", "semantic_nb.cli", "run"], cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}, start_new_session=True,
@@ -111,4 +125,4 @@ def test_a_disk_that_takes_no_more_is_a_refusal(checkout):
 
 def test_help_is_complete():
     done = call(ROOT, "--help")
-    assert all(command in done.stdout for command in ("check", "run", "search", "report", "fork", "bench"))
+    assert all(command in done.stdout for command in ("check", "run", "search", "report", "fork", "bench", "cluster", "duplicates"))
