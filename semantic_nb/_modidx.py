@@ -66,6 +66,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'semantic_nb.cluster._check': ('cluster.html#_check', 'semantic_nb/cluster.py'),
                                      'semantic_nb.cluster._described': ('cluster.html#_described', 'semantic_nb/cluster.py'),
                                      'semantic_nb.cluster._far': ('cluster.html#_far', 'semantic_nb/cluster.py'),
+                                     'semantic_nb.cluster._groups_for': ('cluster.html#_groups_for', 'semantic_nb/cluster.py'),
                                      'semantic_nb.cluster._in_order': ('cluster.html#_in_order', 'semantic_nb/cluster.py'),
                                      'semantic_nb.cluster._kmeans': ('cluster.html#_kmeans', 'semantic_nb/cluster.py'),
                                      'semantic_nb.cluster._to_centre': ('cluster.html#_to_centre', 'semantic_nb/cluster.py'),

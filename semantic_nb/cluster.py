@@ -122,17 +122,22 @@ def _in_order(merges: np.ndarray) -> np.ndarray:
 def _agglomerative(vectors: np.ndarray, k: int | None, threshold: float | None, min_size: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.cluster.hierarchy import fcluster
     tree = average_linkage(vectors)
-    large = lambda labels: np.bincount(labels)[labels] >= min_size
-    if k is None:
-        labels = fcluster(tree, 1 - threshold, "distance")
-    else:
-        cuts = (fcluster(tree, groups, "maxclust") for groups in range(k, len(vectors) + 1))
-        labels = next((cut for cut in cuts if len(np.unique(cut[large(cut)])) >= k), None)
-        if labels is None:
-            raise ContractError("cluster.k", f"no cut has {k} groups of at least {min_size}", "average linkage leaves what is far from everything alone", "a smaller k or min_size")
-    return np.where(large(labels), labels, -1), tree
+    labels = fcluster(tree, 1 - threshold, "distance") if k is None else fcluster(tree, _groups_for(tree, k, min_size), "maxclust")
+    large = np.bincount(labels)[labels] >= min_size
+    return np.where(large, labels, -1), tree
 
 # %% ../nbs/08c_cluster.ipynb #3b52412a
+def _groups_for(tree: np.ndarray, k: int, min_size: int) -> int:
+    "The smallest number of groups, small ones included, with `k` of at least `min_size` among them."
+    large = np.append(np.ones(len(tree) + 1), tree[:, 3]) >= min_size
+    one, other = tree[:, :2].astype(int).T
+    gained = large[one].astype(int) + large[other] - large[len(tree) + 1:]
+    counts = int(large[-1]) + np.append(0, np.cumsum(gained[::-1]))
+    if counts.max() < k:
+        raise ContractError("cluster.k", f"at most {counts.max()} groups of at least {min_size}, asked for {k}", "average linkage leaves alone what is far from everything", "a smaller k or min_size")
+    return int(np.argmax(counts >= k)) + 1
+
+# %% ../nbs/08c_cluster.ipynb #58982cf9
 def cluster(vectors: np.ndarray, texts: Sequence[str], method: str, k: int | None = None, threshold: float | None = None, min_size: int = 3, seed: int = 1) -> Clusters:
     """Cluster unit vectors, (n, dim), float32, and describe the clusters by their texts.
 
@@ -160,7 +165,7 @@ def cluster(vectors: np.ndarray, texts: Sequence[str], method: str, k: int | Non
         tree[:, :2][leaves] = order[tree[:, :2][leaves].astype(int)]  # back to the caller's rows
     return _described(method, vectors, texts, labels, tree)
 
-# %% ../nbs/08c_cluster.ipynb #d007021e
+# %% ../nbs/08c_cluster.ipynb #0e371db7
 def _check(vectors, texts, method: str, k: int | None, threshold: float | None) -> None:
     check_vectors(vectors, threshold or 0.0)
     if method not in ("kmeans", "agglomerative", "communities"):
@@ -187,7 +192,7 @@ def _described(method: str, vectors, texts, labels: np.ndarray, tree) -> Cluster
     middle = tuple(tuple(int(i) for i in rows[np.argsort(-near[rows], kind="stable")[:5]]) for rows in own)
     return Clusters(method, labels, _far(near, labels), middle, tuple(float(near[rows].mean()) for rows in own), tuple(class_keywords(texts, labels)) if own else (), tree)
 
-# %% ../nbs/08c_cluster.ipynb #b0dbf037
+# %% ../nbs/08c_cluster.ipynb #88c4a682
 def agreement(labels: np.ndarray, truth: Sequence[str], seed: int = 1, resamples: int = 200) -> dict[str, Estimate]:
     """V-measure, adjusted Rand index and purity of labels against the truth, both (n,), with 95 % bootstrap intervals over texts.
 
@@ -211,7 +216,7 @@ def _agree(labels: np.ndarray, true: np.ndarray) -> tuple[float, float, float]:
     from sklearn.metrics.cluster import contingency_matrix
     return v_measure_score(true, labels), adjusted_rand_score(true, labels), contingency_matrix(true, labels).max(axis=0).sum() / len(true)
 
-# %% ../nbs/08c_cluster.ipynb #1a1c1a17
+# %% ../nbs/08c_cluster.ipynb #fd3410e5
 def quality(vectors: np.ndarray, clusters: Clusters) -> dict[str, float]:
     "Mean cosine to the own centre (cohesion), its mean lead over the next centre (separation), and the share of outliers."
     inside = clusters.labels >= 0
@@ -224,7 +229,7 @@ def quality(vectors: np.ndarray, clusters: Clusters) -> dict[str, float]:
     lead = own - near.max(axis=1) if len(centres) > 1 else np.array([np.nan])
     return {"cohesion": float(own.mean()), "separation": float(lead.mean()), "outliers": float(clusters.outlier.mean())}
 
-# %% ../nbs/08c_cluster.ipynb #afdf2d5e
+# %% ../nbs/08c_cluster.ipynb #f9d0184b
 def stability(vectors: np.ndarray, assign: Callable[[np.ndarray], np.ndarray], seed: int = 1, rounds: int = 5, share: float = 0.8) -> tuple[float, float]:
     """Mean and least adjusted Rand index between the clustering of all rows and that of random parts, on the rows they share.
 
@@ -237,7 +242,7 @@ def stability(vectors: np.ndarray, assign: Callable[[np.ndarray], np.ndarray], s
     scores = [adjusted_rand_score(whole[part], assign(vectors[part])) for part in parts]
     return float(np.mean(scores)), float(np.min(scores))
 
-# %% ../nbs/08c_cluster.ipynb #401cdf4c
+# %% ../nbs/08c_cluster.ipynb #74982b33
 COLLAPSED, HUBS, PURE = 0.6, 5.0, 2.0
 
 def space_check(vectors: np.ndarray, truth: Sequence[str] | None = None, seed: int = 1) -> list[Finding]:
@@ -260,13 +265,13 @@ def space_check(vectors: np.ndarray, truth: Sequence[str] | None = None, seed: i
         found.append(("cluster.neighbours", share < PURE, f"neighbours share the label {share:.1f} times as often as chance"))
     return [Finding(id, "doubt" if bad else "ok", len(vectors), evidence, fix if bad else "") for id, bad, evidence in found]
 
-# %% ../nbs/08c_cluster.ipynb #0af45918
+# %% ../nbs/08c_cluster.ipynb #8381e477
 def first_look(findings: Sequence[Finding]) -> str:
     "What to work on first when clusters are poor."
     doubts = [finding.evidence for finding in findings if finding.status != "ok"]
     return f"look at the embedding space first: {'; '.join(doubts)}" if doubts else "the space is sound: change method, k or threshold"
 
-# %% ../nbs/08c_cluster.ipynb #87437f52
+# %% ../nbs/08c_cluster.ipynb #b218a09f
 def topic_tree(vectors: np.ndarray, texts: Sequence[str], clusters: Clusters, branches: int = 5, most: int = 4) -> str:
     "The clusters under `branches` larger topics, with keywords, as indented Markdown lists."
     from scipy.cluster.hierarchy import fcluster
@@ -284,7 +289,7 @@ def _centre_linkage(vectors: np.ndarray, clusters: Clusters) -> np.ndarray:
         raise ContractError("cluster.k", f"{len(clusters.cohesion)} cluster(s)", "a tree joins at least two", "lower the threshold, or min_size")
     return linkage(np.stack([vectors[clusters.labels == c].mean(axis=0) for c in range(len(clusters.cohesion))]), "average", metric="cosine")
 
-# %% ../nbs/08c_cluster.ipynb #683224f5
+# %% ../nbs/08c_cluster.ipynb #22cef3f7
 def draw_dendrogram(vectors: np.ndarray, clusters: Clusters, most: int = 3) -> None:
     "The clusters' centres joined by cosine distance, each leaf named by its keywords."
     from scipy.cluster.hierarchy import dendrogram
@@ -294,7 +299,7 @@ def draw_dendrogram(vectors: np.ndarray, clusters: Clusters, most: int = 3) -> N
     ax.set(xlabel="cosine distance of the centres")
     ax.grid(False)
 
-# %% ../nbs/08c_cluster.ipynb #c37620a0
+# %% ../nbs/08c_cluster.ipynb #4bdfe963
 def interactive_map(points: np.ndarray, texts: Sequence[str], names: Sequence[str]) -> "Figure":
     """A plotly scatter of points, (n, 2): hover shows the text, a click on a name filters. `write_html` of the result makes a page of it.
 
