@@ -246,3 +246,16 @@ def test_answers_are_kept_continued_and_tied_to_their_sheet(tmp_path):
     assert read_answers(path, sheet)[2] == 2 and json.loads(path.read_text())["n"] == 3
     with pytest.raises(ContractError, match="cluster.answers"):
         read_answers(path, sheet_of(5))
+
+
+def test_the_interval_of_agreement_covers_what_other_texts_give():
+    draw, covered = np.random.default_rng(0), 0
+    def sample(n):
+        true = draw.integers(0, 4, n)
+        return np.where(draw.random(n) < 0.7, true, draw.integers(0, 4, n)), true.astype(str).tolist()
+    far = agreement(*sample(20_000))["ARI"].value
+    for _ in range(40):
+        found = agreement(*sample(300), halves=100)["ARI"]
+        assert found.low < found.value < found.high
+        covered += found.low <= far <= found.high
+    assert covered >= 33
