@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 
 # %% ../nbs/11c_bench.ipynb #10637bbc
-from .cluster import agreement, cluster
+from .cluster import cluster
 from .core import ContractError, Settings, Table
 from .data import Corpus, Judged, PairSet, read_corpus, read_judged, read_rows
 from .encoder import encode, load_encoder, resolve_base, search_all
 from .measure import bm25, p_text, per_query
 from .model import compress, learn_space
+from .quality import agreement
 from .spec import PipelineSpec
 from .split import Domain, copy_groups, held_out_documents, leak_free, pairs_from_documents, split_queries
 from .validate import comparison_row, retrieval_row

@@ -110,14 +110,19 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, precision: float | None = 
     auc = Estimate(float(roc_auc_score(labels, scores)), *map(float, areas), len(scores))
     threshold, reached = _operating_point(scores, labels, precision)
     counted = at_threshold(scores, labels, threshold, seed) if threshold is not None else None
-    everything = 2 * labels.mean() / (1 + labels.mean())
-    if auc.low <= 0.5 or counted is None or counted["f1"].low <= everything and precision is None:
-        best = f"the best F1 is {counted['f1']}, calling all the same has {everything:.3f}" if precision is None else f"the highest precision is {reached:.2f}, asked for {precision}"
-        raise ContractError("cluster.separation", f"AUC {auc} on {len(scores)} pairs; {best}", "these scores do not tell the same from the similar, so no threshold would",
-                            "compare other texts, or fine-tune on this relation; parameters come later. Or accept a lower precision")
+    _refuse_blind_scores(auc, counted, reached, precision, 2 * labels.mean() / (1 + labels.mean()))
     again = [point for rows in draws if (point := _operating_point(scores[rows], labels[rows], precision)[0]) is not None]
     return Calibration(threshold, tuple(map(float, np.percentile(again, [2.5, 97.5]))), *counted.values(), auc, precision)
 
+def _refuse_blind_scores(auc: Estimate, counted: dict | None, reached: float, precision: float | None, everything: float) -> None:
+    "`everything` is the F1 of calling all pairs the same."
+    if auc.low > 0.5 and counted and (precision is not None or counted["f1"].low > everything):
+        return
+    best = f"the highest precision is {reached:.2f}, asked for {precision}" if precision is not None else f"the best F1 is {counted['f1']}, calling all the same has {everything:.3f}"
+    raise ContractError("cluster.separation", f"AUC {auc} on {auc.n} pairs; {best}", "these scores do not tell the same from the similar, so no threshold would",
+                        "compare other texts, or fine-tune on this relation; parameters come later. Or accept a lower precision")
+
+# %% ../nbs/08_calibrate.ipynb #1d0f198c
 def _operating_point(scores: np.ndarray, labels: np.ndarray, precision: float | None) -> tuple[float | None, float]:
     "The threshold, or None, and the best precision that was seen."
     from sklearn.metrics import precision_recall_curve
@@ -129,7 +134,7 @@ def _operating_point(scores: np.ndarray, labels: np.ndarray, precision: float | 
     good = np.flatnonzero(p >= precision)
     return (float(thresholds[good[0]]) if len(good) else None), float(p.max())
 
-# %% ../nbs/08_calibrate.ipynb #1d0f198c
+# %% ../nbs/08_calibrate.ipynb #44987b21
 Embed = Callable[[Sequence[str]], np.ndarray]
 
 def pair_scores(left: Sequence[str], right: Sequence[str], embed: Embed) -> np.ndarray:
@@ -140,7 +145,7 @@ def calibrate_pairs(pairs: LabelledPairs, embed: Embed, precision: float | None 
     "`calibrate` on the scores that `embed` gives labelled pairs."
     return calibrate(pair_scores(pairs.left, pairs.right, embed), pairs.labels, precision, seed)
 
-# %% ../nbs/08_calibrate.ipynb #2cd31864
+# %% ../nbs/08_calibrate.ipynb #970891f2
 def draw_calibration(scores: np.ndarray, labels: np.ndarray, chosen: Calibration | None = None) -> None:
     "The two score histograms, and precision and recall by threshold, with the chosen operating point."
     from sklearn.metrics import precision_recall_curve

@@ -1,4 +1,4 @@
-"""Calibration, near-duplicates, clusters and coherence: what would clutter chapters 08 to 08d."""
+"""Calibration, near-duplicates, clusters and coherence: what would clutter chapters 08 to 08e."""
 import json
 from dataclasses import replace
 
@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.calibrate import at_threshold, calibrate, read_labelled
-from semantic_nb.cluster import agreement, class_keywords, cluster, first_look, interactive_map, quality, space_check, stability, topic_tree
+from semantic_nb.cluster import class_keywords, cluster, interactive_map, topic_tree
 from semantic_nb.coherence import ask, judge, make_sheet, read_answers, score
 from semantic_nb.core import ContractError
 from semantic_nb.duplicates import close_pairs, communities, deduplicate, without_duplicates
+from semantic_nb.quality import agreement, first_look, quality, space_check, stability
 
 
 def unit(rows) -> np.ndarray:
