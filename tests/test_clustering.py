@@ -1,6 +1,8 @@
 """Calibration, near-duplicates, clusters and coherence: what would clutter chapters 08 to 08e."""
 import json
+import os
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +69,23 @@ def test_labelled_pairs_are_read_in_three_forms(tmp_path):
     for bad, why in (("c.csv", "labels"), ("b.csv", "columns")):
         with pytest.raises(ContractError, match="cluster.labels"):
             read_labelled(tmp_path / bad)
+
+
+@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ, reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
+def test_a_threshold_calibrated_on_dev_holds_on_test_of_two_public_sets():
+    from semantic_nb.calibrate import calibrate_pairs, pair_scores
+    from semantic_nb.core import load_settings
+    from semantic_nb.encoder import encode, load_encoder, resolve_base
+    from semantic_nb.spec import load_spec
+    settings = load_settings()
+    spec = load_spec(settings.spec)
+    model = load_encoder(resolve_base(spec.model.base), spec.model, settings)
+    embed = lambda texts: encode(model, texts, "document")
+    for name, options, least in (("dblp_acm", {}, 0.85), ("stsb", {"same_from": 4.0}, 0.6)):
+        dev, test = (read_labelled(Path(os.environ["DEVELOPMENT_DATA"]) / name / f"pairs_{part}.jsonl", **options) for part in ("dev", "test"))
+        chosen = calibrate_pairs(dev, embed, None)
+        f1 = at_threshold(pair_scores(test.left, test.right, embed), test.labels, chosen.threshold)["f1"]
+        assert f1.value > least and abs(f1.value - chosen.f1.value) < 0.05, name
 
 
 # --- pairs and communities
