@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['KEEP', 'retrieval_row', 'comparison_row', 'evaluate', 'by_slice', 'Audit', 'truncation_audit', 'draw_audit',
-           'space_map', 'neighbour_share', 'draw_map', 'production_warning']
+           'space_map', 'draw_map', 'production_warning']
 
 # %% ../nbs/09_validate.ipynb #7f96f8f4
 import time
@@ -112,17 +112,7 @@ def space_map(vectors: np.ndarray, seed: int = 1, neighbours: int = 15) -> tuple
         flat = umap.UMAP(n_neighbors=neighbours, min_dist=0.1, metric="cosine", random_state=seed).fit_transform(vectors)
     return flat, float(trustworthiness(vectors, flat, n_neighbors=neighbours, metric="cosine"))
 
-# %% ../nbs/09_validate.ipynb #2f60a4f2
-def neighbour_share(vectors: np.ndarray, labels: Sequence[str], k: int = 10) -> float:
-    "How often one of the `k` nearest has the same label, relative to chance: 1 is chance. Vectors of unit length, (n, dim)."
-    import faiss
-    label = np.array(labels)
-    _, rows = faiss.knn(vectors, vectors, k + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    same = np.mean(label[rows[:, 1:]] == label[:, None])
-    _, counts = np.unique(label, return_counts=True)
-    return float(same / np.sum((counts / len(label)) ** 2))
-
-# %% ../nbs/09_validate.ipynb #8c0a30f1
+# %% ../nbs/09_validate.ipynb #552ed91e
 def draw_map(points: np.ndarray, labels: Sequence[str], title: str, ax: "Axes") -> None:
     "A map coloured by label, each label written at the middle of its points."
     shades = list(COLOURS.values())
@@ -132,7 +122,7 @@ def draw_map(points: np.ndarray, labels: Sequence[str], title: str, ax: "Axes") 
         ax.text(*np.median(own, axis=0), name, fontsize=8, weight="bold", ha="center", bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1})
     ax.set(title=title, xticks=[], yticks=[])
 
-# %% ../nbs/09_validate.ipynb #d24a323e
+# %% ../nbs/09_validate.ipynb #28cced25
 def production_warning(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1, resamples: int = 5000) -> str:
     "The first line of a report, if production scores lower than the test beyond chance (95 % bootstrap of the difference); else empty."
     draw = np.random.default_rng(seed)
