@@ -153,6 +153,8 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 # %% ../nbs/00_core.ipynb #0424d393
+_LAYER_OF = {"corpus": "data", "groups": "data", "stage1": "model", "stage2": "model", "model": "model", "index": "index"}
+
 @dataclass(frozen=True)
 class Artifact:
     "A finished folder of the store."
@@ -166,14 +168,14 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> "Artifact":
-        "Open and verify a finished folder. Raises `ContractError` (`core.store`) if a file is missing or differs from its checksum."
+        "Open and verify a finished folder. Raises `ContractError` (`model.store`, `index.store`, else `core.store`) if a file is missing or differs from its checksum."
         try:
             found = cls(path, json.loads((path / "manifest.json").read_text(encoding="utf-8")))
             damaged = [name for name, known in found.manifest["files"].items() if file_hash(path / name) != known]
         except (FileNotFoundError, ValueError, KeyError) as error:
             damaged = [Path(getattr(error, "filename", None) or "manifest.json").name]
         if damaged:
-            raise ContractError("core.store", f"{', '.join(damaged)} of {path.name} is missing or not what was written",
+            raise ContractError(f"{_LAYER_OF.get(path.name.split('-')[0], 'core')}.store", f"{', '.join(damaged)} of {path.name} is missing or not what was written",
                                 "a damaged file would answer, but not for the thing it claims to be",
                                 f"delete the folder {path.name} in the store; the next run builds it again")
         return found

@@ -250,12 +250,18 @@ def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: st
 # %% ../nbs/02_data.ipynb #075ce4ca
 @dataclass(frozen=True)
 class Finding:
-    "One check: `status` is ok, doubt or fail."
+    "One check: `status` is ok, doubt or fail; `rows` are the first offending rows (number from 0, texts) for people to look at."
     id: str
     status: str
     count: int
     evidence: str
     fix: str = ""
+    rows: tuple[Mapping, ...] = ()
+
+    @property
+    def layer(self) -> str:
+        "The layer that answers for it: the first part of the id."
+        return self.id.split(".")[0]
 
 # %% ../nbs/02_data.ipynb #a780eb92
 def duplicate_pairs(pairs: PairSet) -> Finding:

@@ -2,10 +2,11 @@
 
 # %% auto #0
 __all__ = ['WHEEL', 'Role', 'resolve_base', 'load_encoder', 'truncate', 'bf16_context', 'encode', 'encoder_identity',
-           'corpus_vectors', 'search_all']
+           'corpus_vectors', 'search_sizes', 'search_all']
 
 # %% ../nbs/04_encoder.ipynb #77c38624
 import hashlib
+import json
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -56,22 +57,63 @@ def _cached(name: str) -> bool:
     return isinstance(try_to_load_from_cache(_hub_name(name), "modules.json"), str)
 
 # %% ../nbs/04_encoder.ipynb #2d1c502d
+def _check_whole(model: "SentenceTransformer", path: str) -> None:
+    "Refuse weights that are no numbers, and a tokenizer or weights that the library filled in by itself."
+    import torch
+    from safetensors import safe_open
+    if broken := [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]:
+        raise ContractError("model.weights", f"{len(broken)} weights of {Path(path).name} hold values that are not finite, the first is {broken[0]}",
+                            "one of them is enough to make every vector NaN, and training on it diverges", "copy the model again, or take the checkpoint before")
+    inner, file = getattr(model[0], "model", None), Path(path) / "model.safetensors"
+    if inner is None:
+        return
+    tokens, rows = len(model.tokenizer), inner.get_input_embeddings().num_embeddings
+    if tokens < rows / 2:
+        raise ContractError("model.tokenizer", f"the tokenizer of {Path(path).name} knows {tokens} tokens, its weights {rows:,}",
+                            "most words are then the same unknown one, and every text looks like every other", "put the tokenizer's files back into the folder")
+    if file.is_file():
+        with safe_open(file, "pt") as saved:
+            known = {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias") for name in saved.keys()}
+        names = [name for name, _ in inner.named_parameters() if "pooler" not in name]
+        lost = [name for name in names if not any(f".{one}".endswith(f".{name}") for one in known)]
+        if 0 < len(lost) < len(names):  # where no name is known, the file is of another kind and not damaged
+            raise ContractError("model.weights", f"{len(lost)} of {len(names)} weights are not in {file.name} of {Path(path).name}, the first is {lost[0]}",
+                                "the library fills them with random numbers and goes on", "copy the whole model again")
+
+# %% ../nbs/04_encoder.ipynb #d2fb4cd3
+def _check_shipped(model: "SentenceTransformer", path: str) -> None:
+    "Refuse a model of the store that is no longer the one its manifest describes."
+    manifest = Path(path).parent / "manifest.json"
+    known = json.loads(manifest.read_text(encoding="utf-8")) if manifest.is_file() else {}
+    kept = known.get("facts", {}).get("model") or known.get("recipe", {}).get("model")
+    if not isinstance(kept, dict):
+        return
+    found, short = encoder_identity(model), lambda value: f"{value}"[:60]
+    if different := [key for key in found if found[key] != kept.get(key)]:
+        raise ContractError("model.changed", "; ".join(f"{key}: shipped {short(kept.get(key))}, found {short(found[key])}" for key in different),
+                            "what answers is then not what passed the gate", f"delete {Path(path).parent.name} in the store and run again; train and ship what should change")
+
+# %% ../nbs/04_encoder.ipynb #d2f4f92c
 def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTransformer":
     """The model at `path` (from `resolve_base`, or a trained one) with the spec's prompts, length and similarity.
 
     Raises:
-        ContractError: `model.base` if it cannot be loaded, `model.dims` or `model.similarity` if it is not what the spec says.
+        ContractError: `model.base` if it cannot be loaded, `model.tokenizer` or `model.weights` if parts of it are missing, `model.changed` if a
+            shipped model is not what was shipped, `model.dims` or `model.similarity` if it is not what the spec says.
     """
     import torch
+    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
     logging.disable_progress_bar()
     torch.set_num_threads(settings.threads)
     try:
         model = SentenceTransformer(path, device=None if settings.device == "auto" else settings.device)
-    except (OSError, ValueError, KeyError) as error:
-        raise ContractError("model.base", f"{Path(path).name} cannot be loaded: {str(error).splitlines()[0]}", "there is nothing to tune or to serve",
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise ContractError("model.base", f"{Path(path).name} cannot be loaded: {(str(error) or type(error).__name__).splitlines()[0]}", "there is nothing to tune or to serve",
                             "check the folder, or the name and the network") from None
+    _check_whole(model, path)
+    _check_shipped(model, path)
     model.max_seq_length = min(spec.max_tokens, model.max_seq_length or spec.max_tokens)
     model.prompts = {"query": "", "document": "", **spec.prompts}
     if (width := model.get_embedding_dimension()) != spec.dims[0]:
@@ -82,12 +124,12 @@ def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTra
     model.similarity_fn_name = model.similarity_fn_name or spec.similarity
     return model
 
-# %% ../nbs/04_encoder.ipynb #d2fb4cd3
+# %% ../nbs/04_encoder.ipynb #b71431b1
 def _was_compressed(own: str, spec: ModelSpec) -> bool:
     "Matryoshka training turns a dot model into a cosine one; the saved model says so."
     return own == "cosine" and len(spec.dims) > 1
 
-# %% ../nbs/04_encoder.ipynb #e1bf6323
+# %% ../nbs/04_encoder.ipynb #446fee20
 def truncate(vectors: np.ndarray, dim: int, similarity: str = "cosine") -> np.ndarray:
     "The first `dim` columns of float32 vectors of shape (n, d), normalised again for cosine. Raises `ContractError` (`index.dim`)."
     if not 1 <= dim <= vectors.shape[1]:
@@ -95,7 +137,7 @@ def truncate(vectors: np.ndarray, dim: int, similarity: str = "cosine") -> np.nd
     cut = np.ascontiguousarray(vectors[:, :dim], dtype="float32")
     return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12) if similarity == "cosine" else cut
 
-# %% ../nbs/04_encoder.ipynb #fd27fab4
+# %% ../nbs/04_encoder.ipynb #9a55da55
 Role = Literal["query", "document"]
 
 def bf16_context(device: str) -> AbstractContextManager:
@@ -105,7 +147,7 @@ def bf16_context(device: str) -> AbstractContextManager:
     native = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
     return torch.autocast(kind, dtype=torch.bfloat16) if native else nullcontext()
 
-# %% ../nbs/04_encoder.ipynb #7e1feb21
+# %% ../nbs/04_encoder.ipynb #1f14db64
 def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role, dim: int | None = None, device: str | list[str] | None = None,
            pool: dict | None = None, chunk_size: int | None = None, batch_size: int = 64, progress: bool = False, bf16: bool = True) -> np.ndarray:
     """Vectors of texts in the role they play, float32, shape (n, dim); of unit length if the model's similarity is cosine.
@@ -129,7 +171,7 @@ def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role, dim: 
                             "NaN compares as smaller and as larger than everything", "train again with a smaller learning rate, or encode without bf16")
     return truncate(vectors, dim or own, model.similarity_fn_name)
 
-# %% ../nbs/04_encoder.ipynb #a9bf3533
+# %% ../nbs/04_encoder.ipynb #3c588eed
 def encoder_identity(model: "SentenceTransformer") -> dict:
     "What decides a model's vectors: SHA-256 of its weights, pooling and what follows it, prompts, maximum length, similarity, size."
     digest = hashlib.sha256()
@@ -140,7 +182,7 @@ def encoder_identity(model: "SentenceTransformer") -> dict:
     return {"weights": digest.hexdigest(), "modules": after, "prompts": dict(model.prompts), "max_tokens": model.max_seq_length,
             "similarity": model.similarity_fn_name, "width": model.get_embedding_dimension()}
 
-# %% ../nbs/04_encoder.ipynb #9a55da55
+# %% ../nbs/04_encoder.ipynb #54b883eb
 def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Settings, progress: bool = True) -> np.ndarray:
     "All passages as documents at full size, float32, shape (n, width); kept in the store."
     identity = encoder_identity(model)
@@ -149,10 +191,16 @@ def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Setti
     build = lambda folder: np.save(folder / "vectors.npy", encode(model, corpus.passages, "document", progress=progress))
     return np.load(artifact("vectors", recipe, build, settings, packages=("sentence-transformers", "torch")).path / "vectors.npy")
 
-# %% ../nbs/04_encoder.ipynb #25e1721e
-def search_all(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dim: int | None = None, k: int = 100, progress: bool = True) -> Run:
-    "Exact search of every judged query in the corpus, at `dim` dimensions."
+# %% ../nbs/04_encoder.ipynb #c9e13cb1
+def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dims: Sequence[int], k: int = 100, progress: bool = True) -> dict[int, Run]:
+    "Exact search of every judged query in the corpus, at each of `dims`; texts are encoded once."
     vectors = corpus_vectors(model, corpus, settings, progress)
-    similarity = model.similarity_fn_name
-    queries = encode(model, list(judged.queries.values()), "query", dim)
-    return exact_search(list(judged.queries), queries, corpus.ids, truncate(vectors, dim or vectors.shape[1], similarity), k)
+    queries = encode(model, list(judged.queries.values()), "query")
+    cut = lambda found, dim: truncate(found, dim, model.similarity_fn_name)
+    return {dim: exact_search(list(judged.queries), cut(queries, dim), corpus.ids, cut(vectors, dim), k) for dim in dims}
+
+# %% ../nbs/04_encoder.ipynb #e8f7212e
+def search_all(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dim: int | None = None, k: int = 100, progress: bool = True) -> Run:
+    "Exact search at one size, the full one if none is given."
+    dim = dim or model.get_embedding_dimension()
+    return search_sizes(model, corpus, judged, settings, [dim], k, progress)[dim]

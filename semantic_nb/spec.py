@@ -187,6 +187,8 @@ def _similarity(s: PipelineSpec) -> str | None:
     native = BASES.get(s.model.base, (None, s.model.similarity, None))[1]
     if s.model.similarity != native:
         return f"{s.model.base} is a {native} model, the spec says {s.model.similarity}"
+
+def _scale(s: PipelineSpec) -> str | None:
     if (s.loss.scale == 1) != (s.model.similarity == "dot"):
         return f"scale = {s.loss.scale:g} with {s.model.similarity} similarity"
 
@@ -249,8 +251,10 @@ RULES = (
          "use the usual base, or write base_reason; it then stays visible in every report", _base),
     Rule("model.dims", "Matryoshka sizes descend from the model's own", "a size above the model's does not exist; the full size must stay trained",
          "list sizes from the model's own downwards", _dims),
-    Rule("model.similarity", "similarity, base and loss scale agree", "cosine x 1 is a flat softmax that learns nothing, dot x 20 one that saturates",
-         "cosine with scale 20, dot with scale 1", _similarity),
+    Rule("model.similarity", "similarity and base agree", "a base trained for angles means nothing by its lengths, and the reverse",
+         "declare the similarity that the base was trained for", _similarity),
+    Rule("loss.scale", "the loss's scale suits the similarity", "cosine x 1 is a flat softmax that learns nothing, dot x 20 one that saturates",
+         "cosine with scale 20, dot with scale 1", _scale),
     Rule("index.similarity", "the index serves what the model has become",
          "MatryoshkaLoss normalises every size, so it turns a dot model into a cosine one",
          'set [index] similarity = "cosine", or keep a single size', _served_similarity),

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['KEEP', 'retrieval_row', 'comparison_row', 'evaluate', 'by_slice', 'Audit', 'truncation_audit', 'draw_audit',
-           'space_map', 'draw_map', 'production_warning']
+           'space_map', 'draw_map']
 
 # %% ../nbs/09_validate.ipynb #7f96f8f4
 import time
@@ -15,7 +15,7 @@ import numpy as np
 # %% ../nbs/09_validate.ipynb #76d3932c
 from .core import COLOURS, ContractError, Settings, figure
 from .data import Judged
-from .encoder import corpus_vectors, encode, search_all, truncate
+from .encoder import corpus_vectors, encode, search_sizes, truncate
 from .measure import Run, compare, interval, judged_at, per_query
 from .split import Domain
 
@@ -66,14 +66,14 @@ def truncation_audit(model: "SentenceTransformer", domain: Domain, settings: Set
     test, metric = domain.splits[spec.validation.test], spec.validation.metric
     vectors = corpus_vectors(model, domain.corpus, settings)
     queries = encode(model, list(test.queries.values()), "query")
-    full, rows = None, []
+    runs, full, rows = search_sizes(model, domain.corpus, test, settings, spec.validation.audit_dims), None, []
     for dim in spec.validation.audit_dims:
         index = faiss.IndexFlatIP(dim)
         index.add(truncate(vectors, dim, model.similarity_fn_name))
         start = time.perf_counter()
         index.search(truncate(queries, dim, model.similarity_fn_name), spec.validation.k)
         seconds = (time.perf_counter() - start) / len(queries)
-        values = per_query(metric, search_all(model, domain.corpus, test, settings, dim), test)
+        values = per_query(metric, runs[dim], test)
         full = values if full is None else full
         rows.append({"dim": dim, **asdict(interval(values, settings.seed)), "kept": values.mean() / full.mean(), "bytes": dim * 4, "ms": seconds * 1000,
                      "against_full": str(compare(values, full, settings.seed)) if rows else ""})
@@ -121,12 +121,3 @@ def draw_map(points: np.ndarray, labels: Sequence[str], title: str, ax: "Axes") 
         ax.scatter(*own.T, s=5, color=shades[i % len(shades)], alpha=0.7, linewidths=0, marker="os^"[i // len(shades) % 3])
         ax.text(*np.median(own, axis=0), name, fontsize=8, weight="bold", ha="center", bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1})
     ax.set(title=title, xticks=[], yticks=[])
-
-# %% ../nbs/09_validate.ipynb #28cced25
-def production_warning(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1, resamples: int = 5000) -> str:
-    "The first line of a report, if production scores lower than the test beyond chance (95 % bootstrap of the difference); else empty."
-    draw = np.random.default_rng(seed)
-    means = [draw.choice(values, (resamples, len(values))).mean(axis=1) for values in (test, production)]
-    low, high = np.percentile(means[1] - means[0], [2.5, 97.5])
-    drop = production.mean() - test.mean()
-    return f"Fix the evaluation set before retraining: {metric} on production is {drop:+.3f} [{low:+.3f}, {high:+.3f}] against the test." if high < 0 else ""

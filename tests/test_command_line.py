@@ -127,3 +127,12 @@ def test_a_disk_that_takes_no_more_is_a_refusal(checkout):
 def test_help_is_complete():
     done = call(ROOT, "--help")
     assert all(command in done.stdout for command in ("check", "run", "search", "report", "fork", "bench", "cluster", "duplicates"))
+
+
+def test_lint_exits_with_one_if_a_fault_is_certain(tmp_path):
+    script = tmp_path / "a.py"
+    script.write_text("from sentence_transformers import SentenceTransformer\nSentenceTransformer('a').fit([])\n", encoding="utf-8")
+    done = call(tmp_path, "lint", str(tmp_path), "--json")
+    assert done.returncode == 1 and json.loads(done.stdout)["alarms"][0]["rule"] == "loss.legacy_fit"
+    script.write_text("print('nothing')\n", encoding="utf-8")
+    assert call(tmp_path, "lint", str(tmp_path)).returncode == 0

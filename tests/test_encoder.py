@@ -1,9 +1,14 @@
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from semantic_nb.core import ContractError
-from semantic_nb.encoder import corpus_vectors, encode, encoder_identity, load_encoder, resolve_base, truncate
+from semantic_nb.encoder import _check_whole, corpus_vectors, encode, encoder_identity, load_encoder, resolve_base, truncate
 
 TEXTS = ["sort a list", "", "مرحبا 👋 שלום", "x " * 3000]
 
@@ -78,6 +83,91 @@ def test_a_broken_model_folder_is_refused(tmp_path, spec, settings):
     (tmp_path / "model" / "modules.json").write_text("[]")
     with pytest.raises(ContractError, match="model.base"):
         load_encoder(str(tmp_path / "model"), spec.model, settings)
+
+
+@pytest.fixture
+def own_copy(tmp_path, tiny_model):
+    return Path(shutil.copytree(tiny_model, tmp_path / "own" / "model"))
+
+
+def lose(weights):
+    return {name: w for name, w in weights.items() if "layer.0.output" not in name}
+
+
+def break_one(weights):
+    weights["encoder.layer.0.output.dense.weight"][0, 0] = float("nan")
+    return weights
+
+
+@pytest.mark.parametrize("change", [lose, break_one])
+def test_lost_weights_and_weights_that_are_no_numbers_are_refused(own_copy, spec, settings, change):
+    file = own_copy / "model.safetensors"
+    load_encoder(str(own_copy), spec.model, settings)
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    with pytest.raises(ContractError, match="model.weights"):
+        load_encoder(str(own_copy), spec.model, settings)
+
+
+def test_a_missing_pooler_is_no_loss(own_copy, spec, settings):
+    file = own_copy / "model.safetensors"
+    weights = load_file(file)
+    assert any("pooler" in name for name in weights)
+    save_file({name: w for name, w in weights.items() if "pooler" not in name}, file, metadata={"format": "pt"})
+    assert load_encoder(str(own_copy), spec.model, settings)
+
+
+@pytest.mark.parametrize("prefix", ["bert.", "model.encoder."])
+def test_the_names_of_a_file_may_have_a_prefix(own_copy, spec, settings, prefix):
+    model = load_encoder(str(own_copy), spec.model, settings)
+    file = own_copy / "model.safetensors"
+    save_file({prefix + name.replace("LayerNorm.weight", "LayerNorm.gamma"): w for name, w in load_file(file).items()}, file, metadata={"format": "pt"})
+    _check_whole(model, str(own_copy))
+
+
+def test_a_file_that_breaks_off_is_refused(own_copy, spec, settings):
+    file = own_copy / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(ContractError, match="model.base"):
+        load_encoder(str(own_copy), spec.model, settings)
+
+
+def test_a_lost_tokenizer_is_refused(own_copy, spec, settings):
+    (own_copy / "tokenizer.json").unlink()
+    with pytest.raises(ContractError, match="knows 5 tokens"):
+        load_encoder(str(own_copy), spec.model, settings)
+
+
+def test_a_model_without_a_transformer_loads(tmp_path, spec, settings):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from transformers import AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).backend_tokenizer
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=32)]).save_pretrained(str(tmp_path / "static"))
+    _check_whole(SentenceTransformer(str(tmp_path / "static"), device="cpu"), str(tmp_path / "static"))
+
+
+def kept_as(model, folder: Path) -> None:
+    (folder.parent / "manifest.json").write_text(json.dumps({"recipe": {"model": encoder_identity(model)}, "facts": {}}))
+
+
+@pytest.mark.parametrize("name, old, new, field", [
+    ("config_sentence_transformers.json", '"query": ""', '"query": "ask: "', "prompts"), ("1_Pooling/config.json", '"mean"', '"cls"', "modules"),
+    ("tokenizer_config.json", '"model_max_length": 512', '"model_max_length": 8', "max_tokens")])
+def test_a_shipped_model_that_was_changed_is_refused_by_field(own_copy, spec, settings, name, old, new, field):
+    from sentence_transformers import SentenceTransformer
+    kept_as(SentenceTransformer(str(own_copy), device="cpu"), own_copy)
+    load_encoder(str(own_copy), spec.model, settings)
+    text = (own_copy / name).read_text()
+    assert old in text, text
+    (own_copy / name).write_text(text.replace(old, new))
+    with pytest.raises(ContractError, match=f"model.changed. {field}: shipped"):
+        load_encoder(str(own_copy), spec.model, settings)
+
+
+@pytest.mark.parametrize("content", ["{}", '{"recipe": {"model": "a name"}}', '{"recipe": {"base": {}}}'])
+def test_a_manifest_that_describes_no_model_is_ignored(own_copy, spec, settings, content):
+    (own_copy.parent / "manifest.json").write_text(content)
+    assert load_encoder(str(own_copy), spec.model, settings)
 
 
 def test_another_size_is_refused(spec, settings):

@@ -1,12 +1,13 @@
 import json
 import shutil
+from dataclasses import replace
 
 import faiss
 import numpy as np
 import pytest
 
-from semantic_nb.core import ContractError
-from semantic_nb.encoder import encode, load_encoder, truncate
+from semantic_nb.core import ContractError, file_hash
+from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate
 from semantic_nb.index import build_index, choose_type, make_index, open_index, tune_effort
 from semantic_nb.measure import Comparison
 from semantic_nb.model import Gate, compress, gate, learn_space, ship
@@ -137,3 +138,71 @@ def test_a_damaged_index_is_refused_and_the_good_one_stays(served, tmp_path, dam
     with pytest.raises(ContractError, match="index.file"):
         open_index(tmp_path / "copy", model)
     assert open_index(made.path, model).ask(model, ["sort"], k=1)
+
+
+def seal(folder, **facts):
+    """Make the manifest fit the folder, so that no checksum gives the change away."""
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"] = {name: file_hash(folder / name) for name in manifest["files"]}
+    manifest["facts"] |= facts
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
+def rewrite(kind, scale=1.0):
+    def change(folder, documents):
+        index = kind(documents.shape[1])
+        index.add(documents * scale)
+        faiss.write_index(index, str(folder / "index.faiss"))
+    return change
+
+
+def reorder(pick):
+    return lambda folder, documents: (folder / "ids.json").write_text(json.dumps(pick(json.loads((folder / "ids.json").read_text()))))
+
+
+@pytest.mark.parametrize("change, layer", [
+    (rewrite(faiss.IndexFlatIP), None), (rewrite(faiss.IndexFlatIP, 1.1), "index.answers"), (rewrite(faiss.IndexFlatL2), "index.metric"),
+    (reorder(lambda ids: ids[::-1]), "index.answers"), (reorder(lambda ids: ids[1:]), "index.ids")])
+def test_an_index_that_changed_is_refused_though_its_checksums_fit(served, domain, settings, tmp_path, change, layer):
+    model, made = served
+    copy = shutil.copytree(made.path, tmp_path / "copy")
+    change(copy, truncate(corpus_vectors(model, domain.corpus, settings), 16))
+    seal(copy)
+    if layer is None:
+        assert open_index(copy, model)
+        return
+    with pytest.raises(ContractError) as refusal:
+        open_index(copy, model)
+    assert refusal.value.layer == layer
+
+
+def test_a_replaced_tokenizer_is_refused_though_the_weights_are_the_same(served, tmp_path, domain, settings):
+    model, made = served
+    open_index(made.path, model)
+    content = json.loads(model.tokenizer.backend_tokenizer.to_str())
+    vocabulary = content["model"]["vocab"]
+    words = [word for word, row in vocabulary.items() if row > 1000]
+    content["model"]["vocab"] = vocabulary | dict(zip(words, [vocabulary[word] for word in words[1:] + words[:1]]))
+    from tokenizers import Tokenizer
+    model.tokenizer._tokenizer = Tokenizer.from_str(json.dumps(content))
+    with pytest.raises(ContractError, match="model.encoding"):
+        open_index(made.path, model)
+
+
+@pytest.mark.parametrize("facts, layer", [({"corpus": "0" * 16}, "index.corpus"), ({"model": {"weights": "0" * 64}}, "index.model")])
+def test_another_index_in_the_place_of_this_one_is_refused(served, domain, settings, facts, layer):
+    model, made = served
+    seal(made.path, **facts)
+    with pytest.raises(ContractError) as refusal:
+        make_index(model, domain, settings)
+    assert refusal.value.layer == layer
+
+
+def test_a_recall_below_the_target_is_refused(domain, settings, monkeypatch):
+    model = load_encoder(domain.spec.model.base, domain.spec.model, settings)
+    approximate = replace(domain, spec=domain.spec.model_copy(update={"index": domain.spec.index.model_copy(update={"type": "hnsw"})}))
+    monkeypatch.setattr("semantic_nb.index.tune_effort", lambda *a: (1, [{"effort": 1, "recall": 0.5, "ms": 0.1}]))
+    monkeypatch.setattr("semantic_nb.index.source_of", lambda *functions: "0")
+    with pytest.raises(ContractError, match="index.recall"):
+        make_index(model, approximate, settings)
+    assert make_index(model, domain, settings).manifest["facts"]["recall"] == 0.5

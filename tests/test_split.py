@@ -89,3 +89,13 @@ def test_scifact_shares_documents_between_its_splits():
     train, test = (read_judged(folder / "queries.jsonl", folder / "qrels" / f"{name}.tsv", everything) for name in ("train", "test"))
     shared = [q for q, grades in test.qrels.items() if set(grades) & train.relevant()]
     assert (len(shared), len(test.queries)) == (196, 300)
+
+
+def test_a_positive_that_is_a_document_is_known_and_dropped_with_it(domain):
+    from semantic_nb.split import with_documents
+    corpus = domain.corpus
+    pairs = PairSet("faq", "asymmetric", ("one question", "another question", "a third question"), (corpus.texts[0].upper(), corpus.passages[1], "no document at all"))
+    known = with_documents(pairs, corpus)
+    assert known.documents == (corpus.ids[0], corpus.ids[1], "")
+    kept, finding = leak_free(known, {corpus.ids[0]}, set())
+    assert kept.anchors == pairs.anchors[1:] and finding.count == 1

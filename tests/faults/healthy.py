@@ -1,0 +1,113 @@
+"""A healthy checkout that every fault starts from: some hundred documents of the demo domain, its questions, and a finished build."""
+import json
+from functools import cache
+from pathlib import Path
+
+from semantic_nb.core import load_settings
+from semantic_nb.data import Corpus, Judged, read_judged, write_corpus
+from semantic_nb.spec import load_spec
+from semantic_nb.split import load_corpus
+
+ROOT = Path(__file__).parents[2]
+PYDOCS = ROOT / "data" / "pydocs"
+QUESTIONS = {"train": 20, "dev": 12, "test": 30, "production": 20}
+PAIRS, LABELLED = 200, 40
+CHANGES = (('name = "pydocs"', 'name = "small"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'), ('source = "annotations"', 'source = "annotations"\npath = "pairs.jsonl"'),
+           ("max_tokens = 128", 'max_tokens = 32\nprompts = { query = "question: " }'), ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.1"), ("compress_epochs = 1", "compress_epochs = 0.1"),
+           ("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"), ("eval_every = 25 ", "eval_every = 2 "), ("documents = 14_000", "documents = 1000"),
+           ('threshold = "calibrate"', 'threshold = "calibrate"\nlabelled = "labelled.jsonl"'))
+
+
+def write_lines(path: Path, rows) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def write_qrels(path: Path, judged: Judged) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, grades in judged.qrels.items() for d, g in grades.items()), encoding="utf-8")
+
+
+def some(judged: Judged, count: int) -> Judged:
+    "The first questions, with the judgments that name an answer."
+    chosen = list(judged.queries)[:count]
+    return Judged({q: judged.queries[q] for q in chosen}, {q: {d: g for d, g in judged.qrels[q].items() if g > 0} for q in chosen})
+
+
+@cache
+def pydocs() -> tuple[Corpus, dict[str, Judged]]:
+    "The demo domain: all its documents and judged questions."
+    corpus = load_corpus(load_spec(PYDOCS / "spec.toml"), load_settings(ROOT))
+    return corpus, {split: read_judged(PYDOCS / "queries.jsonl", PYDOCS / "qrels" / f"{split}.tsv", corpus) for split in QUESTIONS}
+
+
+@cache
+def paraphrases() -> tuple[dict, ...]:
+    "Two questions with the same answer, from the train split of the demo domain; no text twice."
+    train, asked, used, found = pydocs()[1]["train"], {}, set(), []
+    for q, grades in train.qrels.items():
+        for document, grade in grades.items():
+            if grade == 2:
+                asked.setdefault(document, []).append(q)
+    for questions in asked.values():
+        fresh = [q for q in questions if q not in used][:2]
+        if len(fresh) == 2:
+            used.update(fresh)
+            found.append({"anchor": train.queries[fresh[0]], "positive": train.queries[fresh[1]]})
+    return tuple(found)
+
+
+def labelled() -> list[dict]:
+    "Pairs of questions that have the same answer (1), and the same questions paired otherwise (0)."
+    same = paraphrases()[:LABELLED]
+    return [row | {"label": 1} for row in same] + [{"anchor": row["anchor"], "positive": other["positive"], "label": 0} for row, other in zip(same, same[7:] + same[:7])]
+
+
+def training_pairs(corpus: Corpus, train: Judged) -> list[dict]:
+    "Question and best answer of the train split, no document twice."
+    best = {q: max(grades, key=grades.get) for q, grades in train.qrels.items()}
+    first = {document: q for q, document in reversed(best.items())}
+    return [{"anchor": train.queries[q], "positive": corpus.passages[corpus.position[d]]} for q, d in best.items() if first[d] == q][:PAIRS]
+
+
+def clicks(judged: dict[str, Judged]) -> list[dict]:
+    "A small log: each question is asked three times, and its answer, shown at the first, second or third place, is clicked."
+    asked = [(query, next(iter(grades))) for one in judged.values() for query, grades in ((one.queries[q], one.qrels[q]) for q in one.queries)]
+    rows = []
+    for turn in range(3):
+        for place, (query, answer) in enumerate(asked):
+            others = [asked[(place + step) % len(asked)][1] for step in (1, 2)]
+            shown = [*others[:turn], answer, *others[turn:]]
+            rows.append({"session": len(rows), "query": query, "document": answer, "position": turn + 1, "shown": "|".join(shown)})
+    return rows
+
+
+SCRIPT = """import faiss
+from sentence_transformers import SentenceTransformer
+model = SentenceTransformer("all-MiniLM-L6-v2", truncate_dim=64)
+vectors = model.encode(["sort a list", "open a file"], normalize_embeddings=True)
+index = faiss.IndexFlatIP(64)
+index.add(vectors)
+"""
+
+
+def write_checkout(root: Path) -> None:
+    "settings.ini and data/small/: corpus, questions, judgments, a file of training pairs, a click log, labelled pairs, spec; and a script."
+    folder = root / "data" / "small"
+    folder.mkdir(parents=True)
+    whole, judged = pydocs()
+    few = {split: some(judged[split], count) for split, count in QUESTIONS.items()}
+    write_corpus(whole.subset(set().union(*(split.relevant() for split in few.values()))), folder / "corpus.jsonl")
+    write_lines(folder / "queries.jsonl", [{"_id": q, "text": text} for split in few.values() for q, text in split.queries.items()])
+    for split, one in few.items():
+        write_qrels(folder / "qrels" / f"{split}.tsv", one)
+    write_lines(folder / "pairs.jsonl", training_pairs(whole, judged["train"]))
+    write_lines(folder / "labelled.jsonl", labelled())
+    write_lines(folder / "clicks.jsonl", clicks(few))
+    spec = (PYDOCS / "spec.toml").read_text(encoding="utf-8")
+    for old, new in CHANGES:
+        assert old in spec, old
+        spec = spec.replace(old, new)
+    (folder / "spec.toml").write_text(spec, encoding="utf-8")
+    ini = (ROOT / "settings.ini").read_text(encoding="utf-8").replace("data/pydocs/spec.toml", "data/small/spec.toml").replace("profile = quick", "profile = full")
+    (root / "ours.py").write_text(SCRIPT, encoding="utf-8")
+    (root / "settings.ini").write_text(ini, encoding="utf-8")

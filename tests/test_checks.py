@@ -1,0 +1,133 @@
+"""`semantic-nb data` on every kind of source: what is sound passes, what is wrong is named, what cannot be known is said."""
+import json
+import os
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from conftest import write_lines
+from semantic_nb.checks import check_pairs, read_source, require_pairs
+from semantic_nb.cli import app
+from semantic_nb.core import ContractError, load_settings
+from test_symmetry import answers, joined, paraphrases
+
+DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))
+KEYS = {"id", "layer", "status", "count", "evidence", "fix", "rows"}
+
+
+def rows_of(pairs):
+    return [{"anchor": a, "positive": p} for a, p in zip(pairs.anchors, pairs.positives)]
+
+
+@pytest.fixture
+def ask(domain_folder, tiny_model, monkeypatch):
+    monkeypatch.chdir(domain_folder)
+
+    def run(*args):
+        result = CliRunner().invoke(app, ["data", *map(str, args), "--json"], catch_exceptions=True)
+        if isinstance(result.exception, ContractError):
+            return result.exception, 2
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return {row["id"]: row for row in json.loads(result.stdout)}, result.exit_code
+    return run
+
+
+def test_sound_pairs_pass(ask, tmp_path):
+    write_lines(tmp_path / "faq.jsonl", rows_of(answers(150)))
+    found, code = ask(tmp_path / "faq.jsonl", "--symmetry", "asymmetric")
+    assert code == 0 and all(set(row) == KEYS and row["layer"] == "data" for row in found.values())
+    assert not [row for row in found.values() if row["status"] == "fail"]
+    assert "observed asymmetric" in found["data.symmetry.faq"]["evidence"]
+
+
+def test_a_wrong_declaration_and_a_mixture_fail(ask, tmp_path):
+    write_lines(tmp_path / "faq.jsonl", rows_of(answers(150)))
+    found, code = ask(tmp_path / "faq.jsonl", "--symmetry", "symmetric")
+    assert code == 1 and [id for id, row in found.items() if row["status"] == "fail"] == ["data.symmetry.faq"]
+    write_lines(tmp_path / "mixed.jsonl", rows_of(joined(paraphrases(180), answers(20))))
+    found, code = ask(tmp_path / "mixed.jsonl", "--symmetry", "symmetric")
+    assert code == 1 and found["data.mixture.mixed"]["status"] == "fail"
+    assert {row["row"] for row in found["data.mixture.mixed"]["rows"]} >= set(range(185, 200))
+
+
+def test_without_a_declaration_the_observation_is_reported(ask, tmp_path):
+    write_lines(tmp_path / "alike.jsonl", rows_of(paraphrases(60)))
+    found, code = ask(tmp_path / "alike.jsonl")
+    assert code == 0 and found["data.symmetry.alike"]["evidence"].startswith("observed symmetric")
+
+
+def test_leakage_against_a_training_file(ask, tmp_path):
+    write_lines(tmp_path / "train.jsonl", rows_of(answers(100, 1)))
+    write_lines(tmp_path / "test.jsonl", rows_of(answers(50, 7)) + rows_of(answers(100, 1))[:10])
+    found, code = ask(tmp_path / "test.jsonl", "--against", tmp_path / "train.jsonl")
+    assert code == 1 and found["data.leakage.same_text.test"]["count"] >= 10
+    write_lines(tmp_path / "clean.jsonl", rows_of(answers(50, 3)))
+    found, _ = ask(tmp_path / "clean.jsonl", "--against", tmp_path / "train.jsonl")
+    assert found["data.leakage.same_text.clean"]["status"] == "ok"
+
+
+def test_only_positives_of_a_labelled_file_are_pairs(ask, tmp_path):
+    rows = [row | {"score": 5 if i < 60 else 1} for i, row in enumerate(rows_of(paraphrases(100)))]
+    write_lines(tmp_path / "scored.jsonl", rows)
+    found, _ = ask(tmp_path / "scored.jsonl")
+    assert found["data.rows"]["count"] == 60
+    write_lines(tmp_path / "none.jsonl", [row | {"label": 0} for row in rows])
+    refusal, code = ask(tmp_path / "none.jsonl")
+    assert code == 2 and refusal.layer == "data.labels"
+
+
+def test_a_spec_a_folder_and_texts(ask, domain_folder, tmp_path):
+    found, code = ask(domain_folder / "spec.toml")
+    assert {"data.symmetry.questions", "data.mixture.mined", "data.leakage.shared_document.test", "data.length.document"} <= set(found)
+    beir = tmp_path / "beir"
+    (beir / "qrels").mkdir(parents=True)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
+        (beir / name).write_bytes((domain_folder / name).read_bytes())
+    (beir / "qrels" / "leaky.tsv").write_bytes((domain_folder / "qrels" / "train.tsv").read_bytes())
+    found, code = ask(beir)
+    assert code == 1 and found["data.leakage.same_text.leaky"]["status"] == "fail" and found["data.leakage.same_text.test"]["status"] == "ok"
+    found, code = ask(beir, "--split", "test")
+    assert "data.leakage.same_text.leaky" not in found and found["data.leakage.shared_document.test"]["status"] == "ok"
+    write_lines(tmp_path / "texts.jsonl", [{"text": "one and the same sentence about rivers"}] * 5 + [{"text": f"number {i} of other things"} for i in range(5)])
+    found, code = ask(tmp_path / "texts.jsonl")
+    assert found["data.copies.text"]["count"] >= 4 and found["data.copies.text"]["status"] == "doubt"
+
+
+@pytest.mark.parametrize("rows", [[{"left": "a", "right": "b"}], [{"anchor": "", "positive": "b"}]])
+def test_what_is_no_source_is_refused(ask, tmp_path, rows):
+    write_lines(tmp_path / "odd.jsonl", rows)
+    refusal, code = ask(tmp_path / "odd.jsonl")
+    assert code == 2 and refusal.layer.startswith("data.")
+
+
+@pytest.mark.parametrize("rows", [rows_of(answers(3)), rows_of(answers(1)) * 200, [{"anchor": "same", "positive": "same"}] * 50])
+def test_too_little_says_so(ask, tmp_path, rows):
+    write_lines(tmp_path / "few.jsonl", rows)
+    found, code = ask(tmp_path / "few.jsonl", "--symmetry", "symmetric")
+    assert code == 0 and all(found[id]["evidence"].startswith("not enough evidence") for id in ("data.symmetry.few", "data.mixture.few"))
+
+
+@pytest.mark.parametrize("text", ["كيف أرتب القائمة {}؟", "リスト{}を並べ替えるには？", "🙂🙃 {}", "x" * 1_000_000 + "{}"])
+def test_odd_texts_are_read(ask, tmp_path, text):
+    write_lines(tmp_path / "odd.jsonl", [{"anchor": text.format(i), "positive": f"answer {i}"} for i in range(4 if len(text) > 1000 else 40)])
+    found, code = ask(tmp_path / "odd.jsonl")
+    assert code in (0, 1) and all(row["status"] in ("ok", "doubt", "fail") for row in found.values())
+
+
+def test_a_run_stops_and_a_reason_lets_it_go_on():
+    pairs = answers(120)
+    wrong = [type(pairs)("faq", "symmetric", pairs.anchors, pairs.positives)]
+    with pytest.raises(ContractError) as refusal:
+        require_pairs(wrong)
+    assert refusal.value.layer == "data.symmetry.faq"
+    assert any(f.status == "doubt" and "because: agreed" in f.fix for f in require_pairs(wrong, "agreed"))
+    assert not [f for f in check_pairs(pairs) if f.status == "fail"]
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the development sets are not at hand")
+def test_scifact_shares_abstracts_between_train_and_test():
+    from semantic_nb.leakage import leakage
+    source = read_source(DATA / "scifact", load_settings())
+    found = {f.id: f for f in leakage(source.splits["test"], source.splits["train"]).findings}
+    assert found["data.leakage.shared_document"].count == 196 and len(source.splits["test"].queries) == 300
