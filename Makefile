@@ -6,7 +6,7 @@ CHAPTERS = $(sort $(wildcard nbs/[0-9]*.ipynb)) $(wildcard nbs/domains/*.ipynb)
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: run test lab refresh readme bench results clean-notebooks help
+.PHONY: run test lab refresh readme bench results faults clean-notebooks help
 
 help:
 	@echo "make run      the pipeline on data/pydocs (quick profile), its headline and three answers"
@@ -14,6 +14,7 @@ help:
 	@echo "make lab      JupyterLab on the chapters"
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
 	@echo "make bench    timings and sizes, to runs/bench.json"
+	@echo "make faults   inject every fault, write the table that chapter 10c shows"
 	@echo "make results  the full profile with three seeds, to data/pydocs/results.json (over an hour)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -51,6 +52,9 @@ clean-notebooks: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m semantic_nb.cost
+
+faults: $(VENV)/.installed
+	$(BIN)/python -m pytest tests/faults --write-table
 
 results: $(VENV)/.installed
 	$(BIN)/python -m semantic_nb.results

@@ -158,6 +158,7 @@ def draw_margins(sides: Sides, ax: "Axes") -> None:
     shown = np.clip(sides.margins[sides.asked], -6, 6)
     ax.hist(shown[shown > 0], bins=np.linspace(0, 6, 25), color=COLOURS["blue"])
     ax.hist(shown[shown <= 0], bins=np.linspace(-6, 0, 25), color=COLOURS["orange"])
+    ax.set_ylim(0, ax.get_ylim()[1] * 1.15)
     ax.set_xlabel("margin (log odds, cut at 6)")
     ax.set_ylabel("pairs")
     ax.text(0.98, 0.92, "anchor recognised", color=COLOURS["blue"], ha="right", transform=ax.transAxes)

@@ -1,6 +1,7 @@
-"""A healthy checkout, built once, and a fresh copy of it for each fault."""
+"""Healthy checkouts, each built once, and a fresh copy for each fault."""
 import os
 import shutil
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
@@ -18,28 +19,32 @@ def _link_large(source: str, target: str) -> None:
 
 
 @pytest.fixture(scope="session")
-def healthy(tmp_path_factory) -> Path:
-    "A checkout with a finished build."
-    from faults.command import call
+def healthy(tmp_path_factory):
+    "A function from a command to the healthy checkout that it needs, made by the first test that asks; `search` and `diagnose` find a finished build."
     from faults.catalogue import SEARCH
+    from faults.command import call
     from faults.healthy import write_checkout
-    root = tmp_path_factory.mktemp("healthy") / "checkout"
-    write_checkout(root)
-    here = Path.cwd()
-    os.chdir(root)
-    try:
-        outcome = call(SEARCH)
-    finally:
-        os.chdir(here)
-    assert outcome.code == 0, (outcome.content, outcome.errors[-2000:])
-    return root
+    made: dict[str, Path] = {}
+
+    def checkout_for(command: str) -> Path:
+        kind = command if command in ("search", "diagnose") else "files"
+        if kind not in made:
+            made[kind] = tmp_path_factory.mktemp(kind) / "checkout"
+            write_checkout(made[kind], random_base=kind == "search")
+            with chdir(made[kind]):
+                outcome = call(SEARCH) if kind != "files" else None
+            assert outcome is None or outcome.code == 0, (outcome.content, outcome.errors[-2000:])
+        return made[kind]
+    return checkout_for
 
 
 @pytest.fixture
 def checkout(healthy, tmp_path, monkeypatch):
-    "A copy of the healthy checkout, and the current folder is there. Weights are hard links: a fault writes a new file in their place."
-    root = tmp_path / "checkout"
-    shutil.copytree(healthy, root, copy_function=_link_large)
-    monkeypatch.chdir(root)
-    yield root
-    shutil.rmtree(root)
+    "A function from a command to a copy of the healthy checkout; the current folder is there. Weights are hard links: a fault writes a new file in their place."
+    def copy(command: str) -> Path:
+        root = tmp_path / "checkout"
+        shutil.copytree(healthy(command), root, copy_function=_link_large)
+        monkeypatch.chdir(root)
+        return root
+    yield copy
+    shutil.rmtree(tmp_path / "checkout", ignore_errors=True)

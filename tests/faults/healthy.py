@@ -1,21 +1,40 @@
-"""A healthy checkout that every fault starts from: some hundred documents of the demo domain, its questions, and a finished build."""
+"""Healthy checkouts that every fault starts from: some hundred documents of the demo domain and its questions.
+
+Two bases: the demo's own, for what depends on quality, and a random one of a layer and 32 dimensions, for what depends on files and artifacts alone.
+"""
 import json
 from functools import cache
 from pathlib import Path
 
 from semantic_nb.core import load_settings
 from semantic_nb.data import Corpus, Judged, read_judged, write_corpus
+from semantic_nb.encoder import resolve_base
 from semantic_nb.spec import load_spec
 from semantic_nb.split import load_corpus
 
 ROOT = Path(__file__).parents[2]
 PYDOCS = ROOT / "data" / "pydocs"
 QUESTIONS = {"train": 20, "dev": 12, "test": 30, "production": 20}
+MORE = QUESTIONS | {"train": 300}
 PAIRS, LABELLED = 200, 40
 CHANGES = (('name = "pydocs"', 'name = "small"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'), ('source = "annotations"', 'source = "annotations"\npath = "pairs.jsonl"'),
            ("max_tokens = 128", 'max_tokens = 32\nprompts = { query = "question: " }'), ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.1"), ("compress_epochs = 1", "compress_epochs = 0.1"),
-           ("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"), ("eval_every = 25 ", "eval_every = 2 "), ("documents = 14_000", "documents = 1000"),
+           *2 * (("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"),), ("eval_every = 25 ", "eval_every = 2 "), ("documents = 14_000", "documents = 1000"),
            ('threshold = "calibrate"', 'threshold = "calibrate"\nlabelled = "labelled.jsonl"'))
+
+RANDOM_BASE = (('base = "all-MiniLM-L6-v2"', 'base = "base"'), ("dims = [384, 128]", "dims = [32, 16]"), ("dims = [384, 128]", "dims = [32, 16]"), ("\ndim = 128", "\ndim = 16"))
+
+
+def write_random_base(folder: Path) -> None:
+    "A BERT of one layer with mean pooling, as a Sentence Transformer."
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoTokenizer, BertConfig, BertModel
+    torch.manual_seed(0)
+    AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).save_pretrained(folder)
+    BertModel(BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)).save_pretrained(folder)
+    SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32, pooling_mode="mean")], similarity_fn_name="cosine").save_pretrained(str(folder))
 
 
 def write_lines(path: Path, rows) -> None:
@@ -62,11 +81,13 @@ def labelled() -> list[dict]:
     return [row | {"label": 1} for row in same] + [{"anchor": row["anchor"], "positive": other["positive"], "label": 0} for row, other in zip(same, same[7:] + same[:7])]
 
 
-def training_pairs(corpus: Corpus, train: Judged) -> list[dict]:
-    "Question and best answer of the train split, no document twice."
+def training_pairs(corpus: Corpus, train: Judged, held: set[str]) -> list[dict]:
+    "Question and best answer of the train split; no document twice, and none that hangs together with a held-out one."
+    group = {id: meta["group"] for id, meta in zip(corpus.ids, corpus.metadata)}
+    apart = {group[document] for document in held}
     best = {q: max(grades, key=grades.get) for q, grades in train.qrels.items()}
-    first = {document: q for q, document in reversed(best.items())}
-    return [{"anchor": train.queries[q], "positive": corpus.passages[corpus.position[d]]} for q, d in best.items() if first[d] == q][:PAIRS]
+    first = {document: q for q, document in reversed(best.items()) if group[document] not in apart}
+    return [{"anchor": train.queries[q], "positive": corpus.passages[corpus.position[d]]} for q, d in best.items() if first.get(d) == q][:PAIRS]
 
 
 def clicks(judged: dict[str, Judged]) -> list[dict]:
@@ -90,23 +111,25 @@ index.add(vectors)
 """
 
 
-def write_checkout(root: Path) -> None:
+def write_checkout(root: Path, random_base: bool = False) -> None:
     "settings.ini and data/small/: corpus, questions, judgments, a file of training pairs, a click log, labelled pairs, spec; and a script."
     folder = root / "data" / "small"
     folder.mkdir(parents=True)
     whole, judged = pydocs()
-    few = {split: some(judged[split], count) for split, count in QUESTIONS.items()}
+    few = {split: some(judged[split], count) for split, count in (MORE if random_base else QUESTIONS).items()}
     write_corpus(whole.subset(set().union(*(split.relevant() for split in few.values()))), folder / "corpus.jsonl")
     write_lines(folder / "queries.jsonl", [{"_id": q, "text": text} for split in few.values() for q, text in split.queries.items()])
     for split, one in few.items():
         write_qrels(folder / "qrels" / f"{split}.tsv", one)
-    write_lines(folder / "pairs.jsonl", training_pairs(whole, judged["train"]))
+    write_lines(folder / "pairs.jsonl", training_pairs(whole, judged["train"], set().union(*(few[split].relevant() for split in ("dev", "test", "production")))))
     write_lines(folder / "labelled.jsonl", labelled())
     write_lines(folder / "clicks.jsonl", clicks(few))
     spec = (PYDOCS / "spec.toml").read_text(encoding="utf-8")
-    for old, new in CHANGES:
+    if random_base:
+        write_random_base(root / "base")
+    for old, new in CHANGES + RANDOM_BASE * random_base:
         assert old in spec, old
-        spec = spec.replace(old, new)
+        spec = spec.replace(old, new, 1)
     (folder / "spec.toml").write_text(spec, encoding="utf-8")
     ini = (ROOT / "settings.ini").read_text(encoding="utf-8").replace("data/pydocs/spec.toml", "data/small/spec.toml").replace("profile = quick", "profile = full")
     (root / "ours.py").write_text(SCRIPT, encoding="utf-8")

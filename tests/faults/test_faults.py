@@ -37,12 +37,13 @@ def as_before(fault: Fault, doubts_of: dict) -> set[str]:
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
 def test_the_first_failure_names_the_layer(fault, checkout, doubts_of):
     skip_without(fault.command[0])
+    root = checkout(fault.command[0])
     if fault.prepare:
-        fault.prepare(checkout)
+        fault.prepare(root)
     known = as_before(fault, doubts_of)
-    fault.inject(checkout)
+    fault.inject(root)
     if fault.control:
-        fault.control(checkout)  # without our checks, nothing raises
+        fault.control(root)  # without our checks, nothing raises
     id, layer = first_failure(call(fault.command), fault.degree, known)
     SEEN[fault.id] = row(fault, id, layer)
     if fault.gap and layer != fault.layer:
@@ -53,8 +54,9 @@ def test_the_first_failure_names_the_layer(fault, checkout, doubts_of):
 @pytest.mark.parametrize("command, prepare", sorted({(fault.command, fault.prepare) for fault in FAULTS}, key=str), ids=lambda value: value[0] if isinstance(value, tuple) else "prepared" if value else "as it is")
 def test_a_healthy_checkout_raises_nothing(command, prepare, checkout):
     skip_without(command[0])
+    root = checkout(command[0])
     if prepare:
-        prepare(checkout)
+        prepare(root)
     outcome = call(command)
     assert outcome.code == 0, outcome.content
     assert first_failure(outcome) == ("", "")
