@@ -6,13 +6,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from conftest import write_lines
 from semantic_nb.checks import check_pairs, read_source, require_pairs
 from semantic_nb.cli import app
 from semantic_nb.core import ContractError, load_settings
 from test_symmetry import answers, joined, paraphrases
 
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
 KEYS = {"id", "layer", "status", "count", "evidence", "fix", "rows"}
 
 
