@@ -61,7 +61,7 @@ def _check_whole(model: "SentenceTransformer", path: str) -> None:
     "Refuse weights that are no numbers, and a tokenizer or weights that the library filled in by itself."
     import torch
     from safetensors import safe_open
-    if broken := [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]:
+    if broken := [name for name, weight in model.named_parameters() if not weight.sum(dtype=torch.float32).isfinite()]:
         raise ContractError("model.weights", f"{len(broken)} weights of {Path(path).name} hold values that are not finite, the first is {broken[0]}",
                             "one of them is enough to make every vector NaN, and training on it diverges", "copy the model again, or take the checkpoint before")
     inner, file = getattr(model[0], "model", None), Path(path) / "model.safetensors"
