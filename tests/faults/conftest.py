@@ -9,6 +9,10 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+from faults.catalogue import SEARCH
+from faults.command import Outcome, call
+from faults.healthy import write_checkout
+
 
 def pytest_addoption(parser):
     parser.addoption("--write-table", action="store_true", default=False, help="Write tests/faults/table.json from what the fault tests see.")
@@ -20,21 +24,17 @@ def _link_large(source: str, target: str) -> None:
 
 @pytest.fixture(scope="session")
 def healthy(tmp_path_factory):
-    "A function from a command to the healthy checkout that it needs, made by the first test that asks; `search` and `diagnose` find a finished build."
-    from faults.catalogue import SEARCH
-    from faults.command import call
-    from faults.healthy import write_checkout
-    made: dict[str, Path] = {}
+    "A function from a command to the healthy checkout that it needs, made and built by the first test that asks."
+    made: dict[bool, Path] = {}
 
     def checkout_for(command: str) -> Path:
-        kind = command if command in ("search", "diagnose") else "files"
-        if kind not in made:
-            made[kind] = tmp_path_factory.mktemp(kind) / "checkout"
-            write_checkout(made[kind], random_base=kind == "search")
-            with chdir(made[kind]):
-                outcome = call(SEARCH) if kind != "files" else None
-            assert outcome is None or outcome.code == 0, (outcome.content, outcome.errors[-2000:])
-        return made[kind]
+        if (random_base := command != "diagnose") not in made:
+            made[random_base] = tmp_path_factory.mktemp("healthy") / "checkout"
+            write_checkout(made[random_base], random_base)
+            with chdir(made[random_base]):
+                outcome = call(SEARCH)
+            assert outcome.code == 0, (outcome.content, outcome.errors[-2000:])
+        return made[random_base]
     return checkout_for
 
 
@@ -48,3 +48,19 @@ def checkout(healthy, tmp_path, monkeypatch):
         return root
     yield copy
     shutil.rmtree(tmp_path / "checkout", ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def healthy_outcome(healthy, tmp_path_factory):
+    "A function from a command to what it says about the healthy checkout, asked once."
+    said: dict[tuple[str, ...], Outcome] = {}
+
+    def outcome_of(command: tuple[str, ...]) -> Outcome:
+        if command not in said:
+            root = tmp_path_factory.mktemp("asked") / "checkout"
+            shutil.copytree(healthy(command[0]), root, copy_function=_link_large)
+            with chdir(root):
+                said[command] = call(command)
+            shutil.rmtree(root)
+        return said[command]
+    return outcome_of

@@ -10,7 +10,7 @@ from semantic_nb.core import load_settings
 from semantic_nb.data import Corpus, Judged, read_judged, write_corpus
 from semantic_nb.encoder import resolve_base
 from semantic_nb.spec import load_spec
-from semantic_nb.split import load_corpus
+from semantic_nb.split import copy_groups, load_corpus
 
 ROOT = Path(__file__).parents[2]
 PYDOCS = ROOT / "data" / "pydocs"
@@ -75,17 +75,19 @@ def paraphrases() -> tuple[dict, ...]:
     return tuple(found)
 
 
-def labelled() -> list[dict]:
-    "Pairs of questions that have the same answer (1), and the same questions paired otherwise (0)."
-    same = paraphrases()[:LABELLED]
-    return [row | {"label": 1} for row in same] + [{"anchor": row["anchor"], "positive": other["positive"], "label": 0} for row, other in zip(same, same[7:] + same[:7])]
+def labelled(questions: list[str]) -> list[dict]:
+    "Questions with themselves in other clothes (1), and with another question in the same (0)."
+    dressed = [f"please help: {question.rstrip('?.').lower()} ?" for question in questions]
+    return [{"anchor": one, "positive": other, "label": 1} for one, other in zip(questions, dressed)] + \
+        [{"anchor": one, "positive": other, "label": 0} for one, other in zip(questions, dressed[7:] + dressed[:7])]
 
 
-def training_pairs(corpus: Corpus, train: Judged, held: set[str]) -> list[dict]:
+def training_pairs(corpus: Corpus, train: Judged, searched: Corpus, held: set[str]) -> list[dict]:
     "Question and best answer of the train split; no document twice, and none that hangs together with a held-out one."
-    group = {id: meta["group"] for id, meta in zip(corpus.ids, corpus.metadata)}
-    apart = {group[document] for document in held}
     best = {q: max(grades, key=grades.get) for q, grades in train.qrels.items()}
+    mentioned = corpus.subset({*searched.ids, *best.values()})
+    group = dict(zip(mentioned.ids, copy_groups(mentioned).tolist()))
+    apart = {group[document] for document in held}
     first = {document: q for q, document in reversed(best.items()) if group[document] not in apart}
     return [{"anchor": train.queries[q], "positive": corpus.passages[corpus.position[d]]} for q, d in best.items() if first.get(d) == q][:PAIRS]
 
@@ -117,12 +119,13 @@ def write_checkout(root: Path, random_base: bool = False) -> None:
     folder.mkdir(parents=True)
     whole, judged = pydocs()
     few = {split: some(judged[split], count) for split, count in (MORE if random_base else QUESTIONS).items()}
-    write_corpus(whole.subset(set().union(*(split.relevant() for split in few.values()))), folder / "corpus.jsonl")
+    searched = whole.subset(set().union(*(split.relevant() for split in few.values())))
+    write_corpus(searched, folder / "corpus.jsonl")
     write_lines(folder / "queries.jsonl", [{"_id": q, "text": text} for split in few.values() for q, text in split.queries.items()])
     for split, one in few.items():
         write_qrels(folder / "qrels" / f"{split}.tsv", one)
-    write_lines(folder / "pairs.jsonl", training_pairs(whole, judged["train"], set().union(*(few[split].relevant() for split in ("dev", "test", "production")))))
-    write_lines(folder / "labelled.jsonl", labelled())
+    write_lines(folder / "pairs.jsonl", training_pairs(whole, judged["train"], searched, set().union(*(few[split].relevant() for split in ("dev", "test", "production")))))
+    write_lines(folder / "labelled.jsonl", labelled(list(judged["train"].queries.values())[:LABELLED]))
     write_lines(folder / "clicks.jsonl", clicks(few))
     spec = (PYDOCS / "spec.toml").read_text(encoding="utf-8")
     if random_base:

@@ -22,25 +22,13 @@ def row(fault: Fault, id: str, layer: str) -> dict:
     return {"fault": fault.says, "layer": fault.layer, "silent": fault.silent, "command": fault.command[0], "caught by": id, "caught": layer == fault.layer}
 
 
-@pytest.fixture(scope="session")
-def doubts_of():
-    "What is doubtful in the healthy checkout already, by command; filled by the first test that asks."
-    return {}
-
-
-def as_before(fault: Fault, doubts_of: dict) -> set[str]:
-    if fault.degree and fault.command not in doubts_of:
-        doubts_of[fault.command] = doubtful(call(fault.command))
-    return doubts_of.get(fault.command, set())
-
-
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
-def test_the_first_failure_names_the_layer(fault, checkout, doubts_of):
+def test_the_first_failure_names_the_layer(fault, checkout, healthy_outcome):
     skip_without(fault.command[0])
     root = checkout(fault.command[0])
     if fault.prepare:
         fault.prepare(root)
-    known = as_before(fault, doubts_of)
+    known = doubtful(healthy_outcome(fault.command)) if fault.degree else ()
     fault.inject(root)
     if fault.control:
         fault.control(root)  # without our checks, nothing raises
@@ -51,15 +39,18 @@ def test_the_first_failure_names_the_layer(fault, checkout, doubts_of):
     assert layer == fault.layer, f"{fault.says}: {id or 'nothing'} was named, expected {fault.layer}"
 
 
-@pytest.mark.parametrize("command, prepare", sorted({(fault.command, fault.prepare) for fault in FAULTS}, key=str), ids=lambda value: value[0] if isinstance(value, tuple) else "prepared" if value else "as it is")
-def test_a_healthy_checkout_raises_nothing(command, prepare, checkout):
+@pytest.mark.parametrize("command", sorted({fault.command for fault in FAULTS}), ids=lambda command: "-".join(command[:2]).replace("/", "."))
+def test_a_healthy_checkout_raises_nothing(command, healthy_outcome):
     skip_without(command[0])
-    root = checkout(command[0])
-    if prepare:
-        prepare(root)
-    outcome = call(command)
+    outcome = healthy_outcome(command)
     assert outcome.code == 0, outcome.content
     assert first_failure(outcome) == ("", "")
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.prepare], ids=lambda fault: fault.id)
+def test_what_a_fault_needs_is_healthy(fault, checkout):
+    fault.prepare(checkout(fault.command[0]))
+    assert call(fault.command).code == 0
 
 
 def test_the_catalogue_covers_every_layer():
