@@ -16,8 +16,9 @@ from faults.healthy import RANDOM_BASE, paraphrases, write_lines
 from semantic_nb.core import file_hash, write_json
 from semantic_nb.encoder import resolve_base, truncate
 
-SPEC, PAIRS, CORPUS, QUERIES, LABELLED, CLICKS = (Path("data/small") / name for name in ("spec.toml", "pairs.jsonl", "corpus.jsonl", "queries.jsonl", "labelled.jsonl", "clicks.jsonl"))
-TEST, SCRIPT = Path("data/small/qrels/test.tsv"), Path("ours.py")
+FOLDER = Path("data/small")
+SPEC, PAIRS, CORPUS, QUERIES = FOLDER / "spec.toml", FOLDER / "pairs.jsonl", FOLDER / "corpus.jsonl", FOLDER / "queries.jsonl"
+LABELLED, CLICKS, TEST, SCRIPT = FOLDER / "labelled.jsonl", FOLDER / "clicks.jsonl", FOLDER / "qrels" / "test.tsv", Path("ours.py")
 CHECK = ("check", "--json")
 DIM = 16
 SEARCH = ("search", "how to sort a list", "--json")
@@ -271,7 +272,8 @@ def plain_threshold(root: Path) -> None:
     "scikit-learn computes precision and recall, and the best F1 has a threshold."
     from sklearn.metrics import precision_recall_curve
     pairs, model = read(root / LABELLED), _plain_base()
-    scores = (model.encode([row["anchor"] for row in pairs], normalize_embeddings=True) * model.encode([row["positive"] for row in pairs], normalize_embeddings=True)).sum(axis=1)
+    sides = (model.encode([row[side] for row in pairs], normalize_embeddings=True) for side in ("anchor", "positive"))
+    scores = np.multiply(*sides).sum(axis=1)
     precision, recall, thresholds = precision_recall_curve([row["label"] for row in pairs], scores)
     assert np.isfinite(thresholds[np.argmax((2 * precision * recall / np.maximum(precision + recall, 1e-9))[:-1])])
 
@@ -300,7 +302,8 @@ def plain_metric(root: Path) -> None:
     "ir-measures gives a number for the judgments that there are."
     import ir_measures
     from ir_measures import nDCG
-    qrels = list(ir_measures.read_trec_qrels("".join(f"{q} 0 {d} {g}\n" for q, d, g in (line.split("\t") for line in (root / TEST).read_text(encoding="utf-8").splitlines()[1:]))))
+    lines = (line.split("\t") for line in (root / TEST).read_text(encoding="utf-8").splitlines()[1:])
+    qrels = [ir_measures.Qrel(q, d, int(g)) for q, d, g in lines]
     run = [ir_measures.ScoredDoc(one.query_id, one.doc_id, 1.0) for one in qrels]
     assert ir_measures.calc_aggregate([nDCG @ 10], qrels, run)[nDCG @ 10] > 0
 
@@ -344,49 +347,67 @@ TRIPLETS = both(replace(SPEC, ('pair_type = "pairs"', 'pair_type = "triplets"'),
                 rows(PAIRS, lambda all_rows: [row | {"negative": other["positive"]} for row, other in zip(all_rows, all_rows[7:] + all_rows[:7])]))
 
 DATA_FAULTS = (
-    Fault("column-missing", "data", "the file of pairs calls its second column answer", each(PAIRS, lambda i, row: {"anchor": row["anchor"], "answer": row["positive"]})),
-    Fault("not-utf8", "data", "the corpus was saved in Latin-1", lambda root: (root / CORPUS).write_bytes((root / CORPUS).read_text(encoding="utf-8").replace("a", "é", 5).encode("latin-1", "replace"))),
+    Fault("column-missing", "data", "the file of pairs calls its second column answer",
+          each(PAIRS, lambda i, row: {"anchor": row["anchor"], "answer": row["positive"]})),
+    Fault("not-utf8", "data", "the corpus was saved in Latin-1",
+          lambda root: (root / CORPUS).write_bytes((root / CORPUS).read_text(encoding="utf-8").replace("a", "é", 5).encode("latin-1", "replace"))),
     Fault("broken-line", "data", "a line of the corpus breaks off", edit(CORPUS, lambda text: text[:len(text) // 2])),
     Fault("no-file", "data", "the file of pairs is gone", lambda root: (root / PAIRS).unlink()),
     Fault("empty-text", "data", "three pairs have an empty positive", each(PAIRS, lambda i, row: row | {"positive": " "} if i < 3 else row)),
     Fault("empty-corpus", "data", "every document lost its title and text", each(CORPUS, lambda i, row: row | {"title": "", "text": ""})),
     Fault("duplicate-id", "data", "one document stands in the corpus twice", rows(CORPUS, lambda all_rows: all_rows + all_rows[:1])),
-    Fault("judged-unknown-document", "data", "the judgments name documents of another release", edit(TEST, lambda text: "\n".join(line.replace(".", "_", 3) for line in text.splitlines()) + "\n")),
-    Fault("judged-unknown-query", "data", "the questions of the test split were renumbered, its judgments were not", each(QUERIES, lambda i, row: row | {"_id": row["_id"].replace("test-", "t")})),
+    Fault("judged-unknown-document", "data", "the judgments name documents of another release",
+          edit(TEST, lambda text: "\n".join(line.replace(".", "_", 3) for line in text.splitlines()) + "\n")),
+    Fault("judged-unknown-query", "data", "the questions of the test split were renumbered, its judgments were not",
+          each(QUERIES, lambda i, row: row | {"_id": row["_id"].replace("test-", "t")})),
     Fault("grade-in-words", "data", "the judgments say yes instead of a grade", edit(TEST, lambda text: text.replace("\t2\n", "\tyes\n"))),
     Fault("judgments-empty", "data", "the test split has a header and no judgment", edit(TEST, lambda text: text.splitlines()[0] + "\n")),
-    Fault("symmetry-undeclared", "data", "the spec does not say whether the search is symmetric", replace(SPEC, ('symmetry = "asymmetric"                       #', "#"))),
-    Fault("paraphrases-as-questions", "data", "paraphrases are declared for a search from questions to documents", replace(SPEC, ('source = "annotations"', 'source = "paraphrases"'))),
-    Fault("triplets-without-negatives", "data", "the spec promises triplets, the file holds pairs", replace(SPEC, ('pair_type = "pairs"', 'pair_type = "triplets"'))),
-    Fault("leak-question", "data", "twenty test questions stand in the training pairs, word for word", _leak(lambda asked, row: row | {"anchor": asked[0]}), control=plain_training, degree=True),
-    Fault("leak-document", "data", "the answers to twenty test questions stand in the training pairs, with other questions", _leak(lambda asked, row: row | {"positive": f"{asked[2]}\n{asked[1]}"}),
-          DATA, control=plain_training, degree=True),
-    Fault("leak-near-copy", "data", "forty test questions stand in the training pairs, reworded a little", _leak(lambda asked, row: row | {"anchor": _reworded(asked[0])}, 40),
-          DATA, control=plain_training, degree=True),
-    Fault("symmetric-pairs", "data", "the pairs are paraphrases, declared as questions and answers", rows(PAIRS, lambda all_rows: [*paraphrases()]), DATA, control=plain_training),
+    Fault("symmetry-undeclared", "data", "the spec does not say whether the search is symmetric",
+          replace(SPEC, ('symmetry = "asymmetric"                       #', "#"))),
+    Fault("paraphrases-as-questions", "data", "paraphrases are declared for a search from questions to documents",
+          replace(SPEC, ('source = "annotations"', 'source = "paraphrases"'))),
+    Fault("triplets-without-negatives", "data", "the spec promises triplets, the file holds pairs",
+          replace(SPEC, ('pair_type = "pairs"', 'pair_type = "triplets"'))),
+    Fault("leak-question", "data", "twenty test questions stand in the training pairs, word for word",
+          _leak(lambda asked, row: row | {"anchor": asked[0]}), control=plain_training, degree=True),
+    Fault("leak-document", "data", "the answers to twenty test questions stand in the training pairs, with other questions",
+          _leak(lambda asked, row: row | {"positive": f"{asked[2]}\n{asked[1]}"}), DATA, control=plain_training, degree=True),
+    Fault("leak-near-copy", "data", "all test questions stand in the training pairs, reworded a little",
+          _leak(lambda asked, row: row | {"anchor": _reworded(asked[0])}, 40), DATA, control=plain_training, degree=True),
+    Fault("symmetric-pairs", "data", "the pairs are paraphrases, declared as questions and answers",
+          rows(PAIRS, lambda all_rows: [*paraphrases()]), DATA, control=plain_training),
     Fault("mixed-pairs", "data", "paraphrases were mixed into the questions and answers", rows(PAIRS, _mixed), DATA, control=plain_training),
-    Fault("columns-swapped", "data", "the answers stand in the column of the questions", each(PAIRS, lambda i, row: _swap(row)), DATA, control=plain_training, degree=True),
-    Fault("rows-swapped", "data", "anchor and positive changed places in every third row", each(PAIRS, lambda i, row: row if i % 3 else _swap(row)), DATA, control=plain_training),
-    Fault("repeated-positives", "data", "every answer stands with three questions, so that a batch calls it wrong for two", rows(PAIRS, lambda all_rows: [row | {"positive": all_rows[i // 3]["positive"]} for i, row in enumerate(all_rows)]),
-          DATA, control=plain_training, degree=True),
-    Fault("negatives-that-answer", "data", "the negatives are the right answers in other clothes", each(PAIRS, lambda i, row: row | {"negative": _dressed(row["positive"])}), DATA, control=plain_training,
-          prepare=TRIPLETS, degree=True, gap="a column of negatives is not compared with the positives"),
+    Fault("columns-swapped", "data", "the answers stand in the column of the questions",
+          each(PAIRS, lambda i, row: _swap(row)), DATA, control=plain_training, degree=True),
+    Fault("rows-swapped", "data", "anchor and positive changed places in every third row",
+          each(PAIRS, lambda i, row: row if i % 3 else _swap(row)), DATA, control=plain_training),
+    Fault("repeated-positives", "data", "every answer stands with three questions, so that a batch calls it wrong for two",
+          rows(PAIRS, lambda all_rows: [row | {"positive": all_rows[i // 3]["positive"]} for i, row in enumerate(all_rows)]), DATA, control=plain_training,
+          degree=True),
+    Fault("negatives-that-answer", "data", "the negatives are the right answers in other clothes",
+          each(PAIRS, lambda i, row: row | {"negative": _dressed(row["positive"])}), DATA, control=plain_training, prepare=TRIPLETS, degree=True,
+          gap="a column of negatives is not compared with the positives"),
     Fault("boilerplate-first", "data", "every document begins with the same notice, longer than what the model reads",
-          each(CORPUS, lambda i, row: row | {"title": "", "text": NOTICE + row["text"]}),
-          DATA, control=plain_reading, degree=True, gap="what the model reads of the documents is not compared: all beginnings are the same, and only the share of long texts is reported"),
-    Fault("navigational-log", "data", "most queries of the click log are names of documents", each(CLICKS, lambda i, row: row | {"query": row["document"]} if i % 4 else row), LOG, control=plain_clicks),
+          each(CORPUS, lambda i, row: row | {"title": "", "text": NOTICE + row["text"]}), DATA, control=plain_reading, degree=True,
+          gap="what the model reads of the documents is not compared: all beginnings are the same, and only the share of long texts is reported"),
+    Fault("navigational-log", "data", "most queries of the click log are names of documents",
+          each(CLICKS, lambda i, row: row | {"query": row["document"]} if i % 4 else row), LOG, control=plain_clicks),
 )
 
 # --- loss
 
 LOSS_FAULTS = (
     Fault("small-batch", "loss", "seven wrong answers for each question", replace(SPEC, ("batch_size = 32", "batch_size = 8"))),
-    Fault("hardness-of-nothing", "loss", "hard negatives are to weigh more, and there are none", replace(SPEC, ('partition_mode = "joint"', 'partition_mode = "joint"\nhardness_mode = "hard_negatives"'))),
-    Fault("one-way-missing", "loss", "the loss looks from document to question only", replace(SPEC, ('directions = ["query_to_doc"]', 'directions = ["doc_to_query"]'))),
-    Fault("same-side-alone", "loss", "questions are told from questions in a softmax of their own", replace(SPEC, ('directions = ["query_to_doc"]\npartition_mode = "joint"', 'directions = ["query_to_doc", "query_to_query"]\npartition_mode = "per_direction"'))),
+    Fault("hardness-of-nothing", "loss", "hard negatives are to weigh more, and there are none",
+          replace(SPEC, ('partition_mode = "joint"', 'partition_mode = "joint"\nhardness_mode = "hard_negatives"'))),
+    Fault("one-way-missing", "loss", "the loss looks from document to question only",
+          replace(SPEC, ('directions = ["query_to_doc"]', 'directions = ["doc_to_query"]'))),
+    Fault("same-side-alone", "loss", "questions are told from questions in a softmax of their own",
+          replace(SPEC, ('["query_to_doc"]\npartition_mode = "joint"', '["query_to_doc", "query_to_query"]\npartition_mode = "per_direction"'))),
     Fault("misspelt-setting", "loss", "the batch size is spelt batchsize", replace(SPEC, ("batch_size = 32", "batchsize = 32"))),
     Fault("flat-softmax", "loss", "cosines go into the softmax unscaled", replace(SPEC, ("scale = 20.0", "scale = 1.0"))),
-    Fault("one-anchor", "loss", "every pair asks the same question, so no batch has a wrong answer", each(PAIRS, lambda i, row: row | {"anchor": "how do I do this"}), SEARCH, control=plain_batches),
+    Fault("one-anchor", "loss", "every pair asks the same question, so no batch has a wrong answer",
+          each(PAIRS, lambda i, row: row | {"anchor": "how do I do this"}), SEARCH, control=plain_batches),
 )
 
 LEGACY = """from sentence_transformers import SentenceTransformer
@@ -445,20 +466,28 @@ DEMO_BASE = replace(SPEC, *((new, old) for old, new in RANDOM_BASE))
 DOT = replace(SPEC, ('similarity = "cosine"\ndims', 'similarity = "dot"\ndims'), ("scale = 20.0", "scale = 1.0"))
 
 MODEL_FAULTS = (
-    Fault("size-above-the-model", "model", "Matryoshka sizes begin at 768, the base has 384", both(DEMO_BASE, replace(SPEC, ("dims = [384, 128]", "dims = [768, 384, 128]")))),
-    Fault("base-without-reason", "model", "a base for paraphrases under a search from questions to documents, without a word why", replace(SPEC, ('base_reason = "', '# base_reason = "'))),
+    Fault("size-above-the-model", "model", "Matryoshka sizes begin at 768, the base has 384",
+          both(DEMO_BASE, replace(SPEC, ("dims = [384, 128]", "dims = [768, 384, 128]")))),
+    Fault("base-without-reason", "model", "a base for paraphrases under a search from questions to documents, without a word why",
+          replace(SPEC, ('base_reason = "', '# base_reason = "'))),
     Fault("dot-on-cosine-base", "model", "a base trained for cosine is declared as a dot-product model", both(DEMO_BASE, DOT)),
-    Fault("dot-on-own-base", "model", "a base of one's own that was trained for cosine is declared as a dot-product model", DOT, SEARCH, control=plain_model("base"),
-          gap="Matryoshka turns a dot model into a cosine one, and the base is taken for such a model"),
+    Fault("dot-on-own-base", "model", "a base of one's own that was trained for cosine is declared as a dot-product model",
+          DOT, SEARCH, control=plain_model("base"), gap="Matryoshka turns a dot model into a cosine one, and the base is taken for such a model"),
     Fault("base-truncated", "model", "the file of the base's weights ends in the middle", own_base(_half("model.safetensors")), SEARCH),
     Fault("base-not-a-number", "model", "one weight of the base is NaN", own_base(tensors(_with_nan)), SEARCH, control=plain_model("our-base")),
     Fault("base-without-tokenizer", "model", "the base was copied without its tokenizer", own_base(_without_tokenizer), SEARCH, control=plain_model("our-base")),
-    Fault("base-lost-a-layer", "model", "the base was copied without the weights of a layer", own_base(_base_without("layer.0.output")), SEARCH, control=plain_model("our-base")),
-    Fault("shipped-weights", "model", "the shipped model's weights were replaced by random ones, checksums and all", shipped(tensors(shuffled_weights)), SEARCH, control=plain_model()),
-    Fault("shipped-prompt", "model", "the shipped model lost its prompt for questions, checksums and all", shipped(_config("config_sentence_transformers.json", "prompts", {"query": "", "document": ""})), SEARCH, control=plain_model()),
-    Fault("shipped-pooling", "model", "the shipped model pools by its first token, checksums and all", shipped(_config("1_Pooling/config.json", "pooling_mode", "cls")), SEARCH, control=plain_model()),
-    Fault("shipped-length", "model", "the shipped model reads eight tokens of each text, checksums and all", shipped(_config("tokenizer_config.json", "model_max_length", 8)), SEARCH, control=plain_model()),
-    Fault("shipped-vocabulary", "model", "the shipped model's words are those of another vocabulary, checksums and all", shipped(_other_vocabulary), SEARCH, control=plain_model()),
+    Fault("base-lost-a-layer", "model", "the base was copied without the weights of a layer",
+          own_base(_base_without("layer.0.output")), SEARCH, control=plain_model("our-base")),
+    Fault("shipped-weights", "model", "the shipped model's weights were replaced by random ones, checksums and all",
+          shipped(tensors(shuffled_weights)), SEARCH, control=plain_model()),
+    Fault("shipped-prompt", "model", "the shipped model lost its prompt for questions, checksums and all",
+          shipped(_config("config_sentence_transformers.json", "prompts", {"query": "", "document": ""})), SEARCH, control=plain_model()),
+    Fault("shipped-pooling", "model", "the shipped model pools by its first token, checksums and all",
+          shipped(_config("1_Pooling/config.json", "pooling_mode", "cls")), SEARCH, control=plain_model()),
+    Fault("shipped-length", "model", "the shipped model reads eight tokens of each text, checksums and all",
+          shipped(_config("tokenizer_config.json", "model_max_length", 8)), SEARCH, control=plain_model()),
+    Fault("shipped-vocabulary", "model", "the shipped model's words are those of another vocabulary, checksums and all",
+          shipped(_other_vocabulary), SEARCH, control=plain_model()),
     Fault("shipped-truncated", "model", "the shipped model's file of weights ends in the middle", shipped(_half("model.safetensors"), sealed=False), SEARCH),
     Fault("stage-two-random", "model", "stage 2 was replaced by random weights, checksums and all", _stage_two, DIAGNOSE, control=plain_model(stage="stage2")),
 )
@@ -488,18 +517,25 @@ INDEX_FAULTS = (
     Fault("size-not-trained", "index", "the index serves 12 dimensions, the model was trained at 32 and 16", replace(SPEC, ("\ndim = 16", "\ndim = 12"))),
     Fault("too-many-lists", "index", "a hundred lists for a thousand documents", replace(SPEC, ('type = "auto"', 'type = "ivf"\nnlist = 100'))),
     Fault("codes-do-not-divide", "index", "16 dimensions in five codes", replace(SPEC, ('type = "auto"', 'type = "ivfpq"\nmemory_mb = 0.01\npq_m = 5'))),
-    Fault("served-by-dot", "index", "the index compares by dot product what Matryoshka has normalised", replace(SPEC, ('similarity = "cosine"\ndocuments', 'similarity = "dot"\ndocuments'))),
+    Fault("served-by-dot", "index", "the index compares by dot product what Matryoshka has normalised",
+          replace(SPEC, ('similarity = "cosine"\ndocuments', 'similarity = "dot"\ndocuments'))),
     Fault("starved-lists", "index", "a hundred lists for the hundred thousand documents that were promised, trained on the few that came",
           replace(SPEC, ('type = "auto"', 'type = "ivf"\nnlist = 100'), ("documents = 1000", "documents = 100_000")), SEARCH, control=plain_lists),
-    Fault("coarse-codes", "index", "one byte for each vector, and a recall that nobody looked at", replace(SPEC, ('type = "auto"', 'type = "ivfpq"\nmemory_mb = 0.01\npq_m = 1')), SEARCH, control=plain_codes),
-    Fault("not-normalised", "index", "the index holds the first numbers of each vector, not normalised again", other_index(lambda v: flat(v[:, :DIM])), SEARCH, control=plain_index),
+    Fault("coarse-codes", "index", "one byte for each vector, and a recall that nobody looked at",
+          replace(SPEC, ('type = "auto"', 'type = "ivfpq"\nmemory_mb = 0.01\npq_m = 1')), SEARCH, control=plain_codes),
+    Fault("not-normalised", "index", "the index holds the first numbers of each vector, not normalised again",
+          other_index(lambda v: flat(v[:, :DIM])), SEARCH, control=plain_index),
     Fault("euclidean", "index", "the index measures Euclidean distance", other_index(lambda v: flat(truncate(v, DIM), euclidean=True)), SEARCH, control=plain_index),
     Fault("one-list-visited", "index", "an approximate index is served at FAISS' default of one list", _one_list, SEARCH, control=plain_index, prepare=IVF),
-    Fault("ids-shuffled", "index", "the ids are in another order than the vectors", ids(lambda known: sorted(known, key=lambda id: id[::-1])), SEARCH, control=plain_index),
+    Fault("ids-shuffled", "index", "the ids are in another order than the vectors",
+          ids(lambda known: sorted(known, key=lambda id: id[::-1])), SEARCH, control=plain_index),
     Fault("ids-of-fewer", "index", "the list of ids lacks the first document", ids(lambda known: known[1:]), SEARCH, control=plain_index),
-    Fault("index-of-another-model", "index", "the index of another model was copied into place", other_index(lambda v: flat(truncate(rotated(v), DIM)), model={"weights": "0" * 64}), SEARCH, control=plain_index),
-    Fault("index-of-another-corpus", "index", "last month's index was copied into place", other_index(lambda v: flat(truncate(_older(v), DIM)), corpus="0" * 16), SEARCH, control=plain_index),
-    Fault("vectors-of-another-model", "index", "the vectors come from another model, and the manifest denies it", other_index(lambda v: flat(truncate(rotated(v), DIM))), SEARCH, control=plain_index),
+    Fault("index-of-another-model", "index", "the index of another model was copied into place",
+          other_index(lambda v: flat(truncate(rotated(v), DIM)), model={"weights": "0" * 64}), SEARCH, control=plain_index),
+    Fault("index-of-another-corpus", "index", "last month's index was copied into place",
+          other_index(lambda v: flat(truncate(_older(v), DIM)), corpus="0" * 16), SEARCH, control=plain_index),
+    Fault("vectors-of-another-model", "index", "the vectors come from another model, and the manifest denies it",
+          other_index(lambda v: flat(truncate(rotated(v), DIM))), SEARCH, control=plain_index),
     Fault("index-truncated", "index", "the index file ends in the middle", lambda root: _half("index.faiss")(kept(root, "index")), SEARCH),
 )
 
@@ -532,11 +568,13 @@ CLUSTER_FAULTS = (
           both(replace(SPEC, ('labelled = "labelled.jsonl"', "")), replace(SPEC, ('pair_type = "pairs"', 'pair_type = "pairs"\nduplicates = "drop"'))), SEARCH),
     Fault("one-label", "cluster", "all labelled pairs are the same", each(LABELLED, lambda i, row: row | {"label": 1}), CALIBRATE, control=plain_threshold),
     Fault("scores-as-labels", "cluster", "the labels are scores from 0 to 5", each(LABELLED, lambda i, row: row | {"label": i % 6}), CALIBRATE),
-    Fault("labels-shuffled", "cluster", "the labels belong to other pairs", each(LABELLED, lambda i, row: row | {"label": i % 2}), CALIBRATE, control=plain_threshold),
-    Fault("all-the-same", "cluster", "every text is the same, and five clusters are asked for", each(CORPUS, lambda i, row: row | {"text": "See the documentation."}), CLUSTER, control=plain_clusters),
-    Fault("everything-the-same", "cluster", "a threshold that was measured elsewhere makes one document stand for nearly all, because all begin with the same notice",
-          each(CORPUS, lambda i, row: row | {"text": NOTICE + row["text"][:40]}), ("duplicates", str(CORPUS), "--threshold", "0.8", "--json"), control=plain_clusters,
-          gap="a threshold at which most texts are copies of one another is obeyed"),
+    Fault("labels-shuffled", "cluster", "the labels belong to other pairs",
+          each(LABELLED, lambda i, row: row | {"label": i % 2}), CALIBRATE, control=plain_threshold),
+    Fault("all-the-same", "cluster", "every text is the same, and five clusters are asked for",
+          each(CORPUS, lambda i, row: row | {"text": "See the documentation."}), CLUSTER, control=plain_clusters),
+    Fault("everything-the-same", "cluster", "a threshold that was measured elsewhere makes one document stand for nearly all",
+          each(CORPUS, lambda i, row: row | {"text": NOTICE + row["text"][:40]}), ("duplicates", str(CORPUS), "--threshold", "0.8", "--json"),
+          control=plain_clusters, gap="a threshold at which most texts are copies of one another is obeyed"),
     Fault("more-clusters-than-texts", "cluster", "a file of three texts, and five clusters are asked for", rows(CORPUS, lambda all_rows: all_rows[:3]), CLUSTER),
 )
 
@@ -559,7 +597,8 @@ def _shifted(text: str) -> str:
 
 def _logs(i: int, row: dict) -> dict:
     text = row["text"]
-    return row | {"text": f"[ERROR] {i:05d} worker.py:{i * 7}: RuntimeError('{text[:18].upper()}') -> exit(1) // {text[:10]}"} if row["_id"].startswith("prod") else row
+    line = f"[ERROR] {i:05d} worker.py:{i * 7}: RuntimeError('{text[:18].upper()}') -> exit(1) // {text[:10]}"
+    return row | {"text": line} if row["_id"].startswith("prod") else row
 
 
 VALIDATE_FAULTS = (

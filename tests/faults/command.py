@@ -52,21 +52,35 @@ def findings(content: Any) -> Iterator[dict]:
             yield from findings(value)
 
 
-def first_failure(outcome: Outcome, doubts: bool = False, known: Collection[str] = ()) -> tuple[str, str]:
-    """(id, layer) of what the command names first: a refusal, a diagnosis, or the first row that fails. Empty if all is well.
+@dataclass(frozen=True)
+class Failure:
+    "The id that was named, its layer, and how: refused, fails or is doubted. Empty if all is well."
+    id: str = ""
+    layer: str = ""
+    how: str = ""
+
+
+def first_failure(outcome: Outcome, doubts: bool = False, known: Collection[str] = ()) -> Failure:
+    """What the command names first: a refusal, a diagnosis, or the first row that fails.
 
     With `doubts`, the first doubtful row counts as well, but not those that `known` names, as the healthy checkout has them, too.
     """
     content = outcome.content if isinstance(outcome.content, dict) else {"rows": outcome.content}
     if "error" in content:
-        return content["error"]["layer"], content["error"]["layer"].split(".")[0]
+        return Failure(content["error"]["layer"], content["error"]["layer"].split(".")[0], "refused")
     if content.get("status") == "fail" and "sentence" in content:
-        return "diagnose", content["layer"]
-    for status in ("fail", "doubt")[:1 + doubts]:
+        return Failure(_blamed(content), content["layer"], "fails")
+    for status, how in (("fail", "fails"), ("doubt", "is doubted"))[:1 + doubts]:
         for row in findings(content):
             if row["status"] == status and row["id"] not in known:
-                return row["id"], row["id"].split(".")[0]
-    return "", ""
+                return Failure(row["id"], row["id"].split(".")[0], how)
+    return Failure()
+
+
+def _blamed(diagnosis: dict) -> str:
+    "The check that a diagnosis rests on, or the step, as its sentence names it."
+    failed = [row["id"] for row in findings(diagnosis) if row["status"] == "fail" and row["id"].startswith(diagnosis["layer"])]
+    return failed[0] if failed else diagnosis["sentence"].split(", ")[0]
 
 
 def doubtful(outcome: Outcome) -> set[str]:

@@ -17,12 +17,12 @@ PYDOCS = ROOT / "data" / "pydocs"
 QUESTIONS = {"train": 20, "dev": 12, "test": 30, "production": 20}
 MORE = QUESTIONS | {"train": 300}
 PAIRS, LABELLED = 200, 40
-CHANGES = (('name = "pydocs"', 'name = "small"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'), ('source = "annotations"', 'source = "annotations"\npath = "pairs.jsonl"'),
-           ("max_tokens = 128", 'max_tokens = 32\nprompts = { query = "question: " }'), ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.1"), ("compress_epochs = 1", "compress_epochs = 0.1"),
-           *2 * (("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"),), ("eval_every = 25 ", "eval_every = 2 "), ("documents = 14_000", "documents = 1000"),
-           ('threshold = "calibrate"', 'threshold = "calibrate"\nlabelled = "labelled.jsonl"'))
-
-RANDOM_BASE = (('base = "all-MiniLM-L6-v2"', 'base = "base"'), ("dims = [384, 128]", "dims = [32, 16]"), ("dims = [384, 128]", "dims = [32, 16]"), ("\ndim = 128", "\ndim = 16"))
+CHANGES = (
+    ('name = "pydocs"', 'name = "small"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'), ("documents = 14_000", "documents = 1000"),
+    ('source = "annotations"', 'source = "annotations"\npath = "pairs.jsonl"'), ('threshold = "calibrate"', 'threshold = "calibrate"\nlabelled = "labelled.jsonl"'),
+    ("max_tokens = 128", 'max_tokens = 32\nprompts = { query = "question: " }'), *2 * (("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"),),
+    ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.1"), ("compress_epochs = 1", "compress_epochs = 0.1"), ("eval_every = 25 ", "eval_every = 2 "))
+RANDOM_BASE = (('base = "all-MiniLM-L6-v2"', 'base = "base"'), *2 * (("dims = [384, 128]", "dims = [32, 16]"),), ("\ndim = 128", "\ndim = 16"))
 
 
 def write_random_base(folder: Path) -> None:
@@ -124,7 +124,8 @@ def write_checkout(root: Path, random_base: bool = False) -> None:
     write_lines(folder / "queries.jsonl", [{"_id": q, "text": text} for split in few.values() for q, text in split.queries.items()])
     for split, one in few.items():
         write_qrels(folder / "qrels" / f"{split}.tsv", one)
-    write_lines(folder / "pairs.jsonl", training_pairs(whole, judged["train"], searched, set().union(*(few[split].relevant() for split in ("dev", "test", "production")))))
+    held = set().union(*(few[split].relevant() for split in ("dev", "test", "production")))
+    write_lines(folder / "pairs.jsonl", training_pairs(whole, judged["train"], searched, held))
     write_lines(folder / "labelled.jsonl", labelled(list(judged["train"].queries.values())[:LABELLED]))
     write_lines(folder / "clicks.jsonl", clicks(few))
     spec = (PYDOCS / "spec.toml").read_text(encoding="utf-8")

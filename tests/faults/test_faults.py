@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from faults.catalogue import FAULTS, Fault
-from faults.command import call, commands, doubtful, first_failure
+from faults.command import Failure, call, commands, doubtful, first_failure
 from semantic_nb.core import write_json
 
 TABLE = Path(__file__).with_name("table.json")
@@ -18,8 +18,9 @@ def skip_without(command: str) -> None:
         pytest.skip(f"there is no command {command} yet")
 
 
-def row(fault: Fault, id: str, layer: str) -> dict:
-    return {"fault": fault.says, "layer": fault.layer, "silent": fault.silent, "command": fault.command[0], "caught by": id, "caught": layer == fault.layer}
+def row(fault: Fault, seen: Failure) -> dict:
+    return {"fault": fault.says, "layer": fault.layer, "silent": fault.silent, "command": fault.command[0],
+            "caught by": seen.id, "how": seen.how, "caught": seen.layer == fault.layer}
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.id)
@@ -32,11 +33,11 @@ def test_the_first_failure_names_the_layer(fault, checkout, healthy_outcome):
     fault.inject(root)
     if fault.control:
         fault.control(root)  # without our checks, nothing raises
-    id, layer = first_failure(call(fault.command), fault.degree, known)
-    SEEN[fault.id] = row(fault, id, layer)
-    if fault.gap and layer != fault.layer:
+    seen = first_failure(call(fault.command), fault.degree, known)
+    SEEN[fault.id] = row(fault, seen)
+    if fault.gap and seen.layer != fault.layer:
         pytest.xfail(fault.gap)
-    assert layer == fault.layer, f"{fault.says}: {id or 'nothing'} was named, expected {fault.layer}"
+    assert seen.layer == fault.layer, f"{fault.says}: {seen.id or 'nothing'} was named, expected {fault.layer}"
 
 
 @pytest.mark.parametrize("command", sorted({fault.command for fault in FAULTS}), ids=lambda command: "-".join(command[:2]).replace("/", "."))
@@ -44,7 +45,7 @@ def test_a_healthy_checkout_raises_nothing(command, healthy_outcome):
     skip_without(command[0])
     outcome = healthy_outcome(command)
     assert outcome.code == 0, outcome.content
-    assert first_failure(outcome) == ("", "")
+    assert first_failure(outcome) == Failure()
 
 
 @pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault.prepare], ids=lambda fault: fault.id)
