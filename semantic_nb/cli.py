@@ -8,6 +8,7 @@ __all__ = ['app', 'SpecPath', 'AsJson', 'main', 'check', 'run', 'report', 'searc
 import json
 import shutil
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Optional
 
@@ -161,11 +162,13 @@ def bench(source: Annotated[Path, typer.Argument(help="A BEIR folder, a file of 
 # %% ../nbs/11b_cli.ipynb #f28029b4
 _FAILED = 1
 
+def _as_row(finding) -> dict:
+    return {"id": finding.id, "layer": finding.layer, **asdict(finding)}
+
 def _findings(found: list, as_json: bool) -> None:
     from semantic_nb.data import findings_table
-    rows = [{"id": f.id, "layer": f.layer, "status": f.status, "count": f.count, "evidence": f.evidence, "fix": f.fix, "rows": f.rows} for f in found]
     listed = [f"\n{f.id}:\n" + "\n".join(f"  {json.dumps(row, ensure_ascii=False, default=str)[:300]}" for row in f.rows[:5]) for f in found if f.rows and f.status != "ok"]
-    _show(rows, as_json, "\n".join([str(findings_table(found)), *listed]))
+    _show([_as_row(f) for f in found], as_json, "\n".join([str(findings_table(found)), *listed]))
     if any(f.status == "fail" for f in found):
         raise typer.Exit(_FAILED)
 
@@ -208,7 +211,6 @@ def diagnose(spec: SpecPath = None, as_json: AsJson = False) -> None:
 @app.command()
 def lint(path: Annotated[Path, typer.Argument(help="A script, a notebook, or a folder of them.")], as_json: AsJson = False) -> None:
     "Report deprecated and wrong calls in scripts and notebooks: what is wrong, in which layer, what to write instead. Exit code 1 if any is certain."
-    from dataclasses import asdict
     from semantic_nb.lint import lint as find, lint_table
     from semantic_nb.source import scripts
     alarms, files = find(path), len(scripts(path))
@@ -290,15 +292,17 @@ def duplicates(source: Annotated[Path, typer.Argument(help="Texts (one column), 
     embed, settings = _encoder(model)
     chosen = labelled.calibrate_pairs(labelled.read_labelled(calibrate, same_from=same_from), embed, precision, settings.seed) if calibrate else None
     at = chosen.threshold if chosen else threshold
+    how = str(chosen or f"threshold {at}, as given")
     if {"anchor", "positive"} <= set(rows[0]):
         scores = labelled.pair_scores([row["anchor"] for row in rows], [row["positive"] for row in rows], embed)
-        found, said = [row | {"cosine": float(score), "same": bool(score >= at)} for row, score in zip(rows, scores)], f"{(scores >= at).sum()} of {len(rows)} pairs are the same"
+        found, said, findings = [row | {"cosine": float(score), "same": bool(score >= at)} for row, score in zip(rows, scores)], f"{(scores >= at).sum()} of {len(rows)} pairs are the same", []
     else:
         texts = _texts(rows, text)
         done = same.deduplicate(texts, embed(texts), at, progress=not as_json)
-        found, said = [row | {"keep": bool(keep), "stands_for": int(own), "reason": why} for row, keep, own, why in zip(rows, done.keep, done.representative, done.reason)], str(done)
+        found, said, findings = [row | {"keep": bool(keep), "stands_for": int(own), "reason": why} for row, keep, own, why in zip(rows, done.keep, done.representative, done.reason)], str(done), [done.finding(how)]
     _write_rows(found, out)
-    _show({"threshold": at, "calibration": str(chosen or "given"), "found": said, "rows": found}, as_json, f"{chosen or f'threshold {at}, as given'}\n{said}")
+    _show({"threshold": at, "calibration": how, "found": said, "findings": [_as_row(one) for one in findings], "rows": found}, as_json,
+          "\n".join([how, said, *(f"{one.status}: {one.evidence}; {one.fix}" for one in findings if one.status != "ok")]))
 
 # %% ../nbs/11b_cli.ipynb #f09a1936
 if __name__ == "__main__" and "__file__" in globals():

@@ -173,7 +173,7 @@ def against_truth(rows: Sequence[Mapping], dropped: Mapping[str, Sequence[int]])
             "right before": ratio(right, pairs(clicks)), "right after": ratio(right, kept), "right kept": ratio(kept, right), "clicks": len(clicks), "pairs kept": len(kept)}
 
 # %% ../nbs/02d2_click_simulation.ipynb #d0b643b9
-def training_sets(rows: Sequence[Mapping], corpus: Corpus, filtered: PairSet, limit: int = 512) -> dict[str, PairSet]:
+def training_sets(rows: Sequence[Mapping], corpus: Corpus, filtered: PairSet, limit: int = 2000) -> dict[str, PairSet]:
     """Equally many distinct pairs of one log, at most `limit`, chosen by hash: `raw` (every click), `filtered`, and `oracle` (by the truth)."""
     clicks = [row for row in rows if row["document"] in corpus.position]
     right = [row for row in clicks if (row["truth_intent"], str(row["truth_relevant"])) == ("informational", "1")]

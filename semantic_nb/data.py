@@ -48,8 +48,12 @@ def _json_lines(path: Path) -> list[dict]:
         try:
             if line.strip():
                 rows.append(json.loads(line))
+            if "\\u" in line:
+                json.dumps(rows[-1], ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
             raise ValueError(f"line {number} is not JSON ({error.msg})") from None
+        except UnicodeEncodeError as error:
+            raise ValueError(f"line {number} holds half a character, {error.object[error.start]!a}, as a text that was cut in the middle of an emoji") from None
     return rows
 
 # %% ../nbs/02_data.ipynb #cded7c7e

@@ -121,6 +121,14 @@ class Deduplicated:
         exact = sum(reason == _EXACT for reason in self.reason)
         return f"{self.keep.sum()} of {len(self.keep)} stay; {exact} exact copies and {(~self.keep).sum() - exact} near copies leave"
 
+    def finding(self, evidence: str) -> Finding:
+        "`cluster.duplicates`: what left, and why; doubt if one text stands for more than half of the others."
+        largest = int(np.bincount(self.representative).max()) - 1
+        crowd = largest > len(self.keep) / 2
+        says = f"{self}; {evidence}" + (f"; one text stands for {largest} others" if crowd else "")
+        fix = "calibrate the threshold on pairs of these texts, and cut away what all of them share" if crowd else ""
+        return Finding("cluster.duplicates", "doubt" if crowd else "ok", int((~self.keep).sum()), says, fix)
+
 _EXACT = "exact copy"
 
 def deduplicate(texts: Sequence[str], vectors: np.ndarray, threshold: float, progress: bool = False) -> Deduplicated:
@@ -138,7 +146,7 @@ def deduplicate(texts: Sequence[str], vectors: np.ndarray, threshold: float, pro
             stands_for[stands_for == row] = centre
     return Deduplicated(stands_for == np.arange(len(texts)), stands_for, tuple(reason))
 
-# %% ../nbs/08b_duplicates.ipynb #ca8dbb40
+# %% ../nbs/08b_duplicates.ipynb #a3a738db
 def threshold_of(domain: Domain, model, settings: Settings) -> tuple[float, str]:
     "The spec's threshold and where it comes from: a number with its evidence, or a calibration on `[clustering] labelled`."
     wanted = domain.spec.clustering
@@ -151,7 +159,7 @@ def threshold_of(domain: Domain, model, settings: Settings) -> tuple[float, str]
     chosen = calibrate_pairs(pairs, lambda texts: encode(model, texts, "document"), wanted.precision, settings.seed)
     return chosen.threshold, str(chosen)
 
-# %% ../nbs/08b_duplicates.ipynb #5cfe4053
+# %% ../nbs/08b_duplicates.ipynb #0e94bc3f
 def without_duplicates(domain: Domain, settings: Settings) -> Domain:
     "The domain with its near-duplicates dropped, if the spec says so; judgments move to the representatives, and a finding counts what left."
     if domain.spec.data.duplicates == "keep":
@@ -161,8 +169,7 @@ def without_duplicates(domain: Domain, settings: Settings) -> Domain:
     found = deduplicate(domain.corpus.passages, corpus_vectors(model, domain.corpus, settings), threshold)
     ids = domain.corpus.ids
     moved = {id: ids[own] for id, own in zip(ids, found.representative)}
-    finding = Finding("data.near_duplicates", "ok", int((~found.keep).sum()), f"{found}; {evidence}", "dropped; judgments moved to the representatives")
-    return replace(domain, corpus=domain.corpus.subset(ids[i] for i in np.flatnonzero(found.keep)), findings=(*domain.findings, finding),
+    return replace(domain, corpus=domain.corpus.subset(ids[i] for i in np.flatnonzero(found.keep)), findings=(*domain.findings, found.finding(evidence)),
                    splits={name: _moved(judged, moved) for name, judged in domain.splits.items()})
 
 def _moved(judged: Judged, moved: dict[str, str]) -> Judged:

@@ -118,16 +118,16 @@ def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTra
     model.prompts = {"query": "", "document": "", **spec.prompts}
     if (width := model.get_embedding_dimension()) != spec.dims[0]:
         raise ContractError("model.dims", f"the model has {width} dimensions, the spec {spec.dims[0]}", "an index of another size refuses its vectors", f"dims = [{width}, …]")
-    if (own := model.similarity_fn_name) not in (None, spec.similarity) and not _was_compressed(own, spec):
-        raise ContractError("model.similarity", f"the model was trained for {own}, the spec says {spec.similarity}",
-                            "the order by cosine and by dot product differ", f'similarity = "{own}"')
+    if (own := model.similarity_fn_name) not in (None, spec.similarity) and not _was_compressed(path, own, spec):
+        raise ContractError("model.similarity", f"the model says it was trained for {own}, the spec says {spec.similarity}",
+                            "the order by cosine and by dot product differ", f'similarity = "{own}", or save the model again with the similarity_fn_name that is true')
     model.similarity_fn_name = model.similarity_fn_name or spec.similarity
     return model
 
 # %% ../nbs/04_encoder.ipynb #b71431b1
-def _was_compressed(own: str, spec: ModelSpec) -> bool:
+def _was_compressed(path: str, own: str, spec: ModelSpec) -> bool:
     "Matryoshka training turns a dot model into a cosine one; the saved model says so."
-    return own == "cosine" and len(spec.dims) > 1
+    return own == "cosine" and len(spec.dims) > 1 and (Path(path).parent / "manifest.json").is_file()
 
 # %% ../nbs/04_encoder.ipynb #446fee20
 def truncate(vectors: np.ndarray, dim: int, similarity: str = "cosine") -> np.ndarray:

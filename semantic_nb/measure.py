@@ -105,7 +105,7 @@ def p_text(p: float) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    "`a` against `b` on the same queries. `outcome`: better, not shown or worse. `needed`: queries that would show this difference."
+    "`a` against `b` on the same queries. `outcome`: better or worse if the interval leaves out 0 and p < .05, otherwise not shown. `needed`: queries that would show this difference."
     difference: float
     low: float
     high: float
@@ -129,7 +129,8 @@ def compare(a: np.ndarray, b: np.ndarray, seed: int = 1, resamples: int = 5000) 
         return Comparison(float(difference.mean()), math.nan, math.nan, 1.0, len(difference), "not shown", None)
     found = interval(difference, seed, resamples)
     p = permutation_test((difference,), np.mean, permutation_type="samples", n_resamples=resamples, rng=seed).pvalue
-    outcome = "better" if found.low > 0 else "worse" if found.high < 0 else "not shown"
+    shown = p < 0.05 and not found.low <= 0 <= found.high
+    outcome = "not shown" if not shown else "better" if found.low > 0 else "worse"
     return Comparison(found.value, found.low, found.high, float(p), found.n, outcome, queries_needed(difference))
 
 # %% ../nbs/03_measure.ipynb #18f87ba3

@@ -2,13 +2,14 @@
 
 # %% auto #0
 __all__ = ['GRADES', 'BY_WORDING', 'MARGIN', 'Embed', 'SHARE_LIMIT', 'Conflicts', 'find_conflicts', 'batch_risk',
-           'false_negatives', 'conflict_free', 'drop_false_negatives']
+           'false_negatives', 'conflict_free', 'drop_false_negatives', 'negatives_finding']
 
 # %% ../nbs/05b_negatives.ipynb #eab01ff8
 from collections import Counter
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import chain
 
 import numpy as np
 from scipy import sparse
@@ -224,3 +225,18 @@ def _reason(conflicts: Conflicts, row: int, kept: Sequence[int]) -> str:
     pair = lambda i: (conflicts.pairs.anchors[i], conflicts.pairs.positives[i])
     grades = [grade for other in kept for grade in (conflicts.table[row, other], conflicts.table[other, row]) if grade]
     return "exact repeat" if pair(row) in map(pair, kept) else GRADES[min(grades) - 1]
+
+# %% ../nbs/05b_negatives.ipynb #a647645a
+def negatives_finding(pairs: PairSet, limit: float = SHARE_LIMIT) -> Finding:
+    "`data.negatives.{name}`: rows with a negative that is a positive of the same anchor, or a near-copy of one. Doubt for any, fail for more than `limit` of the rows."
+    texts = list(dict.fromkeys(chain(pairs.positives, *pairs.negatives)))
+    group = dict(zip(texts, _near_groups(texts).tolist()))
+    answers: dict[str, set[int]] = {}
+    for anchor, positive in zip(pairs.anchors, pairs.positives):
+        answers.setdefault(anchor, set()).add(group[positive])
+    hits = [(i, column[i]) for i, anchor in enumerate(pairs.anchors) for column in pairs.negatives if group[column[i]] in answers[anchor]]
+    count = len({i for i, _ in hits})
+    status = "fail" if count > limit * len(pairs) else "doubt" if count else "ok"
+    rows = tuple({"row": i, "anchor": pairs.anchors[i], "positive": pairs.positives[i][:160], "negative": text[:160]} for i, text in hits[:5])
+    return Finding(f"data.negatives.{pairs.name}", status, count, f"{count} of {len(pairs)} rows have a negative that says what a positive of theirs says",
+                   "mine negatives with a margin, and leave out those that are near-copies of an answer" if count else "", rows)

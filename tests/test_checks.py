@@ -1,14 +1,17 @@
 """`semantic-nb data` on every kind of source: what is sound passes, what is wrong is named, what cannot be known is said."""
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from semantic_nb.checks import check_pairs, read_source, require_pairs
+from semantic_nb.checks import check_pairs, pairing_finding, read_source, require_pairs
 from semantic_nb.cli import app
 from semantic_nb.core import ContractError, load_settings
+from semantic_nb.data import PairSet
 from test_symmetry import answers, joined, paraphrases
 
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))
@@ -136,3 +139,36 @@ def test_scifact_shares_abstracts_between_train_and_test():
     source = read_source(DATA / "scifact", load_settings())
     found = {f.id: f for f in leakage(source.splits["test"], source.splits["train"]).findings}
     assert found["data.leakage.shared_document"].count == 196 and len(source.splits["test"].queries) == 300
+
+
+# --- pairing
+
+def with_wrong(pairs, share, seed=0):
+    "So many of the pairs have the positive of another of them."
+    draw = np.random.default_rng(seed)
+    rows, moved = np.arange(len(pairs)), draw.permutation(len(pairs))[:round(share * len(pairs))]
+    rows[moved] = np.roll(moved, 1)
+    return replace(pairs, positives=tuple(pairs.positives[i] for i in rows), negatives=(), documents=())
+
+
+def test_a_broken_join_is_doubted_wherever_it_broke():
+    pairs = PairSet("p", "asymmetric", tuple(f"how to use tool{i} on a file" for i in range(30)), tuple(f"tool{i}: this function reads a file" for i in range(30)))
+    assert pairing_finding(pairs).status == "ok"
+    for step in (1, 7, 15, 29):
+        assert pairing_finding(replace(pairs, positives=pairs.positives[step:] + pairs.positives[:step])).status == "doubt", step
+
+
+@pytest.mark.parametrize("pairs", [PairSet("p", "asymmetric", ("sort",), ("sort a list",)), PairSet("p", "symmetric", ("same",) * 90, ("same",) * 90),
+                                   PairSet("p", "asymmetric", tuple(f"كيف{i}" for i in range(50)), tuple(f"answer{i}" for i in range(50)))])
+def test_pairs_that_share_no_words_are_no_evidence(pairs):
+    found = pairing_finding(pairs)
+    assert found.status == "doubt" and "not enough evidence" in found.evidence
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason="the development sets are not at hand")
+@pytest.mark.parametrize("source", ["scifact", "cranfield", "nl2bash/pairs_train.jsonl", "stsb/pairs_dev.jsonl", "dblp_acm/pairs_dev.jsonl"])
+def test_public_pairs_belong_together_and_broken_ones_do_not(source):
+    pairs = read_source(DATA / source, load_settings()).pairs[0]
+    few = lambda seed: pairs.take(np.random.default_rng(seed).permutation(len(pairs))[:200].tolist())
+    assert pairing_finding(pairs).status == "ok" and all(pairing_finding(few(seed)).status == "ok" for seed in range(100))
+    assert sum(pairing_finding(with_wrong(few(seed), 1, seed)).status == "doubt" for seed in range(100)) >= 95

@@ -198,7 +198,7 @@ def test_a_spec_drops_duplicates_and_moves_judgments(domain, settings):
     spec = domain.spec.model_copy(update={"data": domain.spec.data.model_copy(update={"duplicates": "drop"}),
                                           "clustering": domain.spec.clustering.model_copy(update={"threshold": 0.99999, "evidence": "a test"})})
     clean = without_duplicates(replace(domain, spec=spec, corpus=double, splits={split: judged}), settings)
-    assert "copy" not in clean.corpus.ids and clean.findings[-1].id == "data.near_duplicates" and clean.findings[-1].count >= 1
+    assert "copy" not in clean.corpus.ids and clean.findings[-1].id == "cluster.duplicates" and clean.findings[-1].count >= 1
     assert all(set(grades) <= set(clean.corpus.ids) and max(grades.values()) == 2 for grades in clean.splits[split].qrels.values())
     assert without_duplicates(domain, settings) is domain
 
@@ -279,3 +279,11 @@ def test_the_interval_of_agreement_covers_what_other_texts_give():
         assert found.low < found.value < found.high
         covered += found.low <= far <= found.high
     assert covered >= 33
+
+
+def test_a_threshold_at_which_one_text_stands_for_most_is_doubted():
+    vectors = unit(1 + 0.01 * np.random.default_rng(0).normal(size=(60, 8)))
+    crowd = deduplicate([f"text {i}" for i in range(60)], vectors, 0.9).finding("from elsewhere")
+    assert (crowd.id, crowd.status, crowd.count) == ("cluster.duplicates", "doubt", 59) and "stands for 59 others" in crowd.evidence
+    apart = deduplicate([f"text {i}" for i in range(8)], np.eye(8, dtype="float32"), 0.9).finding("")
+    assert (apart.status, apart.count, apart.fix) == ("ok", 0, "")

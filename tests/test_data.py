@@ -39,7 +39,7 @@ def test_a_dataset_and_triplets(tmp_path):
 
 @pytest.mark.parametrize("name, content, layer", [
     ("a.csv", b"anchor,positive\n\xe4,b\n", "data.encoding"), ("a.csv", b"", "data.file"), ("a.csv", b"anchor,positive\n", "data.file"), ("a.csv", b"anchor,positive\na\n", "data.format"),
-    ("a.csv", b"anchor,positive\na,b,c\n", "data.format"), ("a.jsonl", b'{"anchor": 1\n', "data.format"), ("a.parquet", b"not parquet", "data.format"), ("a.xml", b"<a/>", "data.file"),
+    ("a.csv", b"anchor,positive\na,b,c\n", "data.format"), ("a.jsonl", b'{"anchor": 1\n', "data.format"), ("a.jsonl", b'{"anchor": "cut \\ud83d", "positive": "b"}\n', "data.format"), ("a.parquet", b"not parquet", "data.format"), ("a.xml", b"<a/>", "data.file"),
     ("a.csv", b"question;answer\na;b\n", "data.columns"), ("a.csv", b"anchor,positive\na,\n", "data.empty"), ("missing.csv", None, "data.file")])
 def test_bad_files_are_refused_by_layer(tmp_path, name, content, layer):
     if content is not None:

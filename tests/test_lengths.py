@@ -1,4 +1,5 @@
 """Tails of texts that are too long: what would clutter chapter 04b."""
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,9 +10,9 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 import semantic_nb.lengths as lengths
 from semantic_nb.core import ContractError
-from semantic_nb.data import Corpus, Judged
+from semantic_nb.data import Corpus, Judged, read_corpus, read_rows
 from semantic_nb.encoder import load_encoder
-from semantic_nb.lengths import TailEffect, max_passage, tail_effect, tail_vectors, tail_windows, tails_finding, token_counter, truncation_by_role
+from semantic_nb.lengths import TailEffect, boilerplate, max_passage, tail_effect, tail_vectors, tail_windows, tails_finding, token_counter, truncation_by_role
 from semantic_nb.measure import Comparison
 
 ROOT = Path(__file__).parents[1]
@@ -200,3 +201,37 @@ NONE, MORE, TINY, LESS = comparison(0.0, -0.02, 0.02), comparison(0.05, 0.02, 0.
 def test_the_verdict_follows_both_comparisons(over_all, over_judged, status, words):
     finding = tails_finding(TailEffect("nDCG@10", 10, 50, 20, 3, 0.4, over_all, over_judged, (0.5, 0.4), {}, {}))
     assert finding.status == status and words in finding.evidence and "nan" not in finding.evidence and finding.count == 20 and "3 documents go on" in finding.evidence
+
+
+# --- the same words everywhere
+
+PAGE = "all rights reserved by the authors of this page and by nobody else in the world "
+
+
+def test_a_common_head_is_boilerplate_with_and_without_titles(model):
+    own = [f"{word}{i} and nothing else" for i, word in enumerate(["sorting", "reading", "drawing", "hashing"] * 30)]
+    assert boilerplate(model, own).status == "ok"
+    for texts in ([PAGE * 5 + text for text in own], [f"{text}\n{PAGE * 5}" for text in own]):
+        found = boilerplate(model, texts)
+        assert (found.id, found.status, found.count) == ("data.boilerplate.document", "doubt", 120) and found.rows[0]["texts"] == 120
+    some = boilerplate(model, [PAGE * 5 + text if i < 10 else text for i, text in enumerate(own)])
+    assert some.status == "ok" and some.count == 0  # ten of 120 are not a tenth
+
+
+@pytest.mark.parametrize("texts", [[], ["one"], ["same"] * 500, ["🙂" * i for i in range(1, 15)]])
+def test_few_different_texts_are_no_evidence(model, texts):
+    assert boilerplate(model, texts).status == "doubt" and "not enough evidence" in boilerplate(model, texts).evidence
+
+
+def test_any_script_and_order_is_read(model):
+    texts = ["排序列表" * i for i in range(1, 12)] + ["كيف أرتب " * i for i in range(1, 12)] + [""]
+    assert boilerplate(model, texts) == boilerplate(model, texts[::-1])
+
+
+@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ, reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
+@pytest.mark.parametrize("file", ["scifact/corpus.jsonl", "cranfield/corpus.jsonl", "nl2bash/pairs_train.jsonl", "dblp_acm/texts.jsonl"])
+def test_public_sets_have_little(model, file):
+    path = Path(os.environ["DEVELOPMENT_DATA"]) / file
+    texts = read_corpus(path).passages if path.name == "corpus.jsonl" else [str(row.get("text") or row["positive"]) for row in read_rows(path)]
+    found = boilerplate(model, texts)
+    assert found.status == "ok" and found.count < 20

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from semantic_nb.core import ContractError
 from semantic_nb.data import PairSet
-from semantic_nb.negatives import BY_WORDING, GRADES, Conflicts, batch_risk, conflict_free, drop_false_negatives, false_negatives, find_conflicts
+from semantic_nb.negatives import BY_WORDING, GRADES, Conflicts, batch_risk, conflict_free, drop_false_negatives, false_negatives, find_conflicts, negatives_finding
 
 ROOT = Path(__file__).parents[1]
 INVERSE = "Compute the multiplicative inverse of a square matrix given as a two dimensional array of numbers"
@@ -235,3 +235,21 @@ def test_a_hundred_thousand_pairs_take_seconds():
     start = perf_counter()
     found = false_negatives(pairs, lambda texts, role: np.random.default_rng(len(role)).normal(size=(len(texts), 64)), 64)
     assert perf_counter() - start < 10 and "2,000 of 100,000" in found.evidence
+
+
+# --- negatives that answer
+
+def test_negatives_that_say_what_a_positive_says():
+    anchors, positives = [f"question {i}" for i in range(40)], [f"{INVERSE} number{i} of{i} many{i} kinds{i}" for i in range(40)]
+    other, pairs = positives[1:] + positives[:1], pair_set(anchors, positives)
+    with_negatives = lambda *columns: negatives_finding(replace(pairs, negatives=tuple(map(tuple, columns))))
+    assert with_negatives(other).status == "ok"
+    one = with_negatives([positives[0].upper(), *other[1:]])
+    assert (one.status, one.count, one.rows[0]["row"]) == ("doubt", 1, 0)
+    assert with_negatives(other, [text + " quickly" for text in positives]).status == "fail"
+    assert with_negatives(other, positives).count == 40
+
+
+def test_an_answer_of_the_same_anchor_is_no_negative():
+    pairs = PairSet("p", "asymmetric", ("sort", "sort"), TEXTS[2:], ((TEXTS[3], TEXTS[0]),))
+    assert negatives_finding(pairs).count == 1

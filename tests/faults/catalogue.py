@@ -343,6 +343,16 @@ def _dressed(text: str) -> str:
     return f"Note. {text.upper()}"
 
 
+def _shifted_answers(step: int) -> Action:
+    "Every `step`-th pair has the answer of the next one of these."
+    def shift(all_rows: list[dict]) -> list[dict]:
+        moved = all_rows[::step]
+        for row, other in zip(moved, [one["positive"] for one in moved[1:] + moved[:1]]):
+            row["positive"] = other
+        return all_rows
+    return rows(PAIRS, shift)
+
+
 TRIPLETS = both(replace(SPEC, ('pair_type = "pairs"', 'pair_type = "triplets"'), ('path = "pairs.jsonl"', 'path = "pairs.jsonl"\nnegative = "negative"')),
                 rows(PAIRS, lambda all_rows: [row | {"negative": other["positive"]} for row, other in zip(all_rows, all_rows[7:] + all_rows[:7])]))
 
@@ -384,12 +394,13 @@ DATA_FAULTS = (
     Fault("repeated-positives", "data", "every answer stands with three questions, so that a batch calls it wrong for two",
           rows(PAIRS, lambda all_rows: [row | {"positive": all_rows[i // 3]["positive"]} for i, row in enumerate(all_rows)]), DATA, control=plain_training,
           degree=True),
+    Fault("answers-shifted", "data", "each question stands with the answer to the next one", _shifted_answers(1), DATA, control=plain_training, degree=True),
+    Fault("tenth-shifted", "data", "every tenth question stands with a wrong answer", _shifted_answers(10), DATA, control=plain_training, degree=True,
+          gap="whether an answer answers is asked of the set, not of each pair: some wrong ones go unnoticed"),
     Fault("negatives-that-answer", "data", "the negatives are the right answers in other clothes",
-          each(PAIRS, lambda i, row: row | {"negative": _dressed(row["positive"])}), DATA, control=plain_training, prepare=TRIPLETS, degree=True,
-          gap="a column of negatives is not compared with the positives"),
+          each(PAIRS, lambda i, row: row | {"negative": _dressed(row["positive"])}), DATA, control=plain_training, prepare=TRIPLETS, degree=True),
     Fault("boilerplate-first", "data", "every document begins with the same notice, longer than what the model reads",
-          each(CORPUS, lambda i, row: row | {"title": "", "text": NOTICE + row["text"]}), DATA, control=plain_reading, degree=True,
-          gap="what the model reads of the documents is not compared: all beginnings are the same, and only the share of long texts is reported"),
+          each(CORPUS, lambda i, row: row | {"title": "", "text": NOTICE + row["text"]}), DATA, control=plain_reading, degree=True),
     Fault("navigational-log", "data", "most queries of the click log are names of documents",
           each(CLICKS, lambda i, row: row | {"query": row["document"]} if i % 4 else row), LOG, control=plain_clicks),
 )
@@ -472,7 +483,7 @@ MODEL_FAULTS = (
           replace(SPEC, ('base_reason = "', '# base_reason = "'))),
     Fault("dot-on-cosine-base", "model", "a base trained for cosine is declared as a dot-product model", both(DEMO_BASE, DOT)),
     Fault("dot-on-own-base", "model", "a base of one's own that was trained for cosine is declared as a dot-product model",
-          DOT, SEARCH, control=plain_model("base"), gap="Matryoshka turns a dot model into a cosine one, and the base is taken for such a model"),
+          DOT, SEARCH, control=plain_model("base")),
     Fault("base-truncated", "model", "the file of the base's weights ends in the middle", own_base(_half("model.safetensors")), SEARCH),
     Fault("base-not-a-number", "model", "one weight of the base is NaN", own_base(tensors(_with_nan)), SEARCH, control=plain_model("our-base")),
     Fault("base-without-tokenizer", "model", "the base was copied without its tokenizer", own_base(_without_tokenizer), SEARCH, control=plain_model("our-base")),
@@ -573,8 +584,8 @@ CLUSTER_FAULTS = (
     Fault("all-the-same", "cluster", "every text is the same, and five clusters are asked for",
           each(CORPUS, lambda i, row: row | {"text": "See the documentation."}), CLUSTER, control=plain_clusters),
     Fault("everything-the-same", "cluster", "a threshold that was measured elsewhere makes one document stand for nearly all",
-          each(CORPUS, lambda i, row: row | {"text": NOTICE + row["text"][:40]}), ("duplicates", str(CORPUS), "--threshold", "0.8", "--json"),
-          control=plain_clusters, gap="a threshold at which most texts are copies of one another is obeyed"),
+          each(CORPUS, lambda i, row: row | {"text": NOTICE + row["text"][:40]}), ("duplicates", str(CORPUS), "--threshold", "0.98", "--json"),
+          control=plain_clusters, degree=True),
     Fault("more-clusters-than-texts", "cluster", "a file of three texts, and five clusters are asked for", rows(CORPUS, lambda all_rows: all_rows[:3]), CLUSTER),
 )
 
