@@ -617,6 +617,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'semantic_nb.symmetry._of_two_kinds': ('symmetry.html#_of_two_kinds', 'semantic_nb/symmetry.py'),
                                       'semantic_nb.symmetry._overlap': ('symmetry.html#_overlap', 'semantic_nb/symmetry.py'),
                                       'semantic_nb.symmetry._standardised': ('symmetry.html#_standardised', 'semantic_nb/symmetry.py'),
+                                      'semantic_nb.symmetry._too_few': ('symmetry.html#_too_few', 'semantic_nb/symmetry.py'),
                                       'semantic_nb.symmetry.direction_finding': ( 'symmetry.html#direction_finding',
                                                                                   'semantic_nb/symmetry.py'),
                                       'semantic_nb.symmetry.draw_margins': ('symmetry.html#draw_margins', 'semantic_nb/symmetry.py'),

@@ -162,7 +162,7 @@ def check_source(source: Source, model: "SentenceTransformer", batch_size: int, 
     "Every check that this kind of source allows."
     found, pairs = list(source.findings), list(source.pairs)
     if source.clicks:
-        say(f"{len(source.clicks):,} clicks: names and positions")
+        say(f"{source.name}: {len(source.clicks):,} rows of a click log: names and positions")
         filtered = filter_clicks(source.clicks, source.corpus, Path(source.name).stem)
         found += filtered.findings
         pairs.append(filtered.pairs)

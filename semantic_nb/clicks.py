@@ -64,8 +64,8 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
     Queries that differ in case or spaces are one.
 
     Raises:
-        ContractError: `data.columns`; `data.clicks.position`; `data.clicks.unresolved` if there is no click, or if more than 5 % of
-            the clicks are on unknown documents, are not where the page shows them, or have no query.
+        ContractError: `data.columns`; `data.clicks.position`; `data.clicks.empty` if there is no click; `data.clicks.unresolved` if more
+            than 5 % of the clicks are on unknown documents, are not where the page shows them, or have no query.
     """
     if missing := {"query", "document", "position"} - set(rows[0] if rows else ()):
         raise ContractError("data.columns", f"a click log without {', '.join(sorted(missing)) if rows else 'rows'}",
@@ -78,7 +78,9 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
             fits = queries[number] and document in ids and (page is None or page[position - 1:position] == (document,))
             at.update({number: (queries[number], ids[document], position)} if fits else {})
             lost.extend([] if fits else [number])
-    if not at or len(lost) > MAX_UNRESOLVED * (len(at) + len(lost)):
+    if not at and not lost:
+        raise ContractError("data.clicks.empty", f"{len(rows)} searches, and no click", "only a click says what somebody found relevant", "log the document and the position of each click")
+    if len(lost) > MAX_UNRESOLVED * (len(at) + len(lost)):
         raise _unusable(rows, lost, len(at))
     searches = [(_key(row, "session", number), queries[number], pages[number]) for number, row in enumerate(rows)]
     first = {search: number for number, search in reversed([*enumerate(searches)])}

@@ -165,11 +165,14 @@ def draw_margins(sides: Sides, ax: "Axes") -> None:
     ax.text(0.02, 0.92, "taken for the positive", color=COLOURS["orange"], ha="left", transform=ax.transAxes)
 
 # %% ../nbs/02c_symmetry.ipynb #4e3fdda4
+def _too_few(id: str, sides: Sides) -> Finding:
+    return Finding(id, "doubt", 0, f"not enough evidence: {len(sides.asked)} independent pairs, {MIN_PAIRS} are needed", "give more pairs")
+
 def symmetry_finding(pairs: PairSet, sides: Sides, reason: str = "") -> Finding:
     "Declared against observed symmetry: `fail` where they contradict each other and no `reason` is given, `doubt` with one. `pairs.symmetry` may be empty."
     id = f"data.symmetry.{pairs.name}"
     if not sides.enough:
-        return Finding(id, "doubt", 0, f"not enough evidence: {len(sides.asked)} independent pairs, {MIN_PAIRS} are needed", "give more pairs")
+        return _too_few(id, sides)
     seen = f"the judge recognises the anchor in {sides.accuracy:.0%} [{sides.low:.0%}, {sides.high:.0%}] of {len(sides.asked)} pairs, {sides.kinds:.0%} hold two kinds of text"
     evidence = f"observed {sides.observed}: {seen}" + (f" (by {', '.join(sides.telling)})" if sides.told_apart else "")
     if not pairs.symmetry:
@@ -195,8 +198,10 @@ SWAPPED_SHARE, MUCH_LONGER = 0.04, 2.0
 def direction_finding(pairs: PairSet, sides: Sides) -> Finding:
     "Rows, or whole columns, that look swapped; only for sides that can be told apart."
     id = f"data.direction.{pairs.name}"
-    if not sides.enough or not sides.told_apart:
-        shuffled = sides.enough and sides.kinds > TWO_KINDS
+    if not sides.enough:
+        return _too_few(id, sides)
+    if not sides.told_apart:
+        shuffled = sides.kinds > TWO_KINDS
         return Finding(id, "fail" if shuffled else "ok", len(pairs) // 2 if shuffled else 0,
                        "each pair holds two kinds of text, and which is the anchor changes from row to row" if shuffled else "the sides look alike, so there is nothing to swap",
                        "put the question first in every row" if shuffled else "")

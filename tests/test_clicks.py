@@ -72,7 +72,7 @@ def test_a_position_may_be_written_as_text(corpus, position):
 
 
 @pytest.mark.parametrize("rows, layer", [([], "data.columns"), ([{"query": "q", "document": "d"}], "data.columns"),
-                                         ([{"query": "q", "document": "", "position": ""}], "data.clicks.unresolved"),
+                                         ([{"query": "q", "document": "", "position": ""}], "data.clicks.empty"),
                                          ([{"query": "q", "document": "unknown", "position": 1}], "data.clicks.unresolved"),
                                          ([{"query": "   ", "document": "d", "position": 1}], "data.clicks.unresolved")])
 def test_a_log_that_says_nothing_is_refused(rows, layer):
