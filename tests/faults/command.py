@@ -7,7 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
-from semantic_nb.cli import app, main
+from semantic_nb.cli import main
 
 
 @dataclass(frozen=True)
@@ -16,11 +16,6 @@ class Outcome:
     code: int
     content: Any
     errors: str
-
-
-def commands() -> set[str]:
-    "The names of the commands that the program has."
-    return {command.name or command.callback.__name__ for command in app.registered_commands}
 
 
 def call(arguments: Sequence[str]) -> Outcome:
