@@ -15,7 +15,8 @@ def pytest_itemcollected(item):
         return
     source, strict = cell["source"], "NBVAL_CHECK_OUTPUT" in cell["source"]
     if strict and not cell["outputs"]:
-        raise pytest.UsageError(f"{item.nodeid}: a strict cell without stored output would pass unchecked; run the chapter again")
+        raise pytest.UsageError(f"{item.nodeid}: a strict cell without stored output would pass "
+                                "unchecked; run the chapter again")
     if SKIPPED.search(source):
         if "because" not in source:
             raise pytest.UsageError(f"{item.nodeid}: a skipped cell needs a reason: # NBVAL_SKIP because ...")

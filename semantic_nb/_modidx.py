@@ -206,6 +206,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'semantic_nb.core.Settings.store': ('core.html#settings.store', 'semantic_nb/core.py'),
                                   'semantic_nb.core.Table': ('core.html#table', 'semantic_nb/core.py'),
                                   'semantic_nb.core.Table.__str__': ('core.html#table.__str__', 'semantic_nb/core.py'),
+                                  'semantic_nb.core.Table._cell': ('core.html#table._cell', 'semantic_nb/core.py'),
                                   'semantic_nb.core._check_keys': ('core.html#_check_keys', 'semantic_nb/core.py'),
                                   'semantic_nb.core._disk_error': ('core.html#_disk_error', 'semantic_nb/core.py'),
                                   'semantic_nb.core._disk_trouble': ('core.html#_disk_trouble', 'semantic_nb/core.py'),

@@ -30,19 +30,26 @@ def beir_domain(folder: Path, corpus: Corpus, test: Judged, spec: PipelineSpec) 
     "A BEIR folder as a leak-free domain with splits `dev` and `test`, and a sentence on where its pairs come from."
     groups = copy_groups(corpus)
     if (folder / "qrels" / "train.tsv").is_file():
-        parts = split_queries(read_judged(folder / "queries.jsonl", folder / "qrels" / "train.tsv", corpus), {"train": 0.9, "dev": 0.1})
+        parts = split_queries(read_judged(folder / "queries.jsonl", folder / "qrels" / "train.tsv", corpus),
+                              {"train": 0.9, "dev": 0.1})
         train, dev = parts["train"], parts["dev"]
-        rows = [(train.queries[q], corpus.passages[corpus.position[d]], d) for q, grades in train.qrels.items() for d, grade in grades.items() if grade > 0]
+        rows = [(train.queries[q], corpus.passages[corpus.position[d]], d) for q, grades in train.qrels.items()
+                for d, grade in grades.items() if grade > 0]
         pairs = _pairs("train", rows)
     else:
         mined = pairs_from_documents(corpus, "title")
         dev = _title_questions(mined, DEV_TITLES)
         pairs = replace(mined, name="titles")
-    clean, finding = leak_free(pairs, held_out_documents(corpus, groups, [test, dev]), set(test.queries.values()) | set(dev.queries.values()))
+    clean, finding = leak_free(pairs, held_out_documents(corpus, groups, [test, dev]),
+                               set(test.queries.values()) | set(dev.queries.values()))
     if not len(clean):
-        raise ContractError("data.pairs", f"no pair of {folder.name} is left: {finding.evidence}", "there is nothing to tune on", "bench without --tune")
-    spec = spec.model_copy(update={"name": folder.name, "folder": folder, "validation": spec.validation.model_copy(update={"dev": "dev", "test": "test", "production": None})})
-    return Domain(spec, corpus, {"dev": dev, "test": test}, (clean,), (finding,)), f"{len(clean)} pairs from {clean.name}; {finding.evidence}"
+        raise ContractError("data.pairs", f"no pair of {folder.name} is left: {finding.evidence}",
+                            "there is nothing to tune on", "bench without --tune")
+    spec = spec.model_copy(update={"name": folder.name, "folder": folder,
+                                   "validation": spec.validation.model_copy(
+                                       update={"dev": "dev", "test": "test", "production": None})})
+    return Domain(spec, corpus, {"dev": dev, "test": test}, (clean,),
+                  (finding,)), f"{len(clean)} pairs from {clean.name}; {finding.evidence}"
 
 # %% ../nbs/11c_bench.ipynb #11955a8c
 def _pairs(name: str, rows: list[tuple[str, str, str]]) -> PairSet:
@@ -55,8 +62,10 @@ def _title_questions(pairs: PairSet, count: int) -> Judged:
     return Judged({f"title-{i}": pairs.anchors[i] for i in rows}, {f"title-{i}": {pairs.documents[i]: 1} for i in rows})
 
 # %% ../nbs/11c_bench.ipynb #4e969236
-def bench_beir(folder: Path, spec: PipelineSpec, settings: Settings, tune: bool = False, qrels: str = "test", say: Callable[[str], None] = print) -> dict:
-    "BM25, base and (with `tune`) the tuned model on a BEIR folder: `retrieval` and `comparisons` rows as in report.json."
+def bench_beir(folder: Path, spec: PipelineSpec, settings: Settings, tune: bool = False, qrels: str = "test",
+               say: Callable[[str], None] = print) -> dict:
+    """BM25, base and (with `tune`) the tuned model on a BEIR folder: `retrieval`
+    and `comparisons` rows as in report.json."""
     say(f"{folder.name}: reading")
     corpus = read_corpus(folder / "corpus.jsonl")
     test = read_judged(folder / "queries.jsonl", folder / "qrels" / f"{qrels}.tsv", corpus)
@@ -71,18 +80,24 @@ def bench_beir(folder: Path, spec: PipelineSpec, settings: Settings, tune: bool 
         model = load_encoder(path, spec.model, settings)
         runs |= {(name, dim): search_all(model, corpus, test, settings, dim) for dim in dims}
     values = {key: per_query(metric, run, test) for key, run in runs.items()}
-    comparisons = [comparison_row("tuned", "base", dim, metric, qrels, {"tuned": values["tuned", dim], "base": values["base", dim]}, settings) for dim in dims if tune]
+    comparisons = [comparison_row("tuned", "base", dim, metric, qrels,
+                                  {"tuned": values["tuned", dim], "base": values["base", dim]}, settings)
+                   for dim in dims if tune]
     return {"source": folder.name, "tuned on": source,
-            "retrieval": [retrieval_row(name, dim, metric, qrels, run, test, len(corpus), settings) for (name, dim), run in runs.items()], "comparisons": comparisons}
+            "retrieval": [retrieval_row(name, dim, metric, qrels, run, test, len(corpus), settings)
+                          for (name, dim), run in runs.items()], "comparisons": comparisons}
 
 # %% ../nbs/11c_bench.ipynb #caf5aeff
 GOOD = 0.8
 
-def bench_pairs(path: Path, spec: PipelineSpec, settings: Settings, tune: bool = False, say: Callable[[str], None] = print) -> dict:
-    "Spearman correlation of cosine and score at each dimension, with its interval and the share of the full size's value kept."
+def bench_pairs(path: Path, spec: PipelineSpec, settings: Settings, tune: bool = False,
+                say: Callable[[str], None] = print) -> dict:
+    """Spearman correlation of cosine and score at each dimension, with its interval and
+    the share of the full size's value kept."""
     rows = read_rows(path)
     if missing := [name for name in ("anchor", "positive", "score") if name not in rows[0]]:
-        raise ContractError("data.columns", f"{path.name} has no {', '.join(missing)}", "a correlation needs two texts and a score", "name the columns anchor, positive, score")
+        raise ContractError("data.columns", f"{path.name} has no {', '.join(missing)}",
+                            "a correlation needs two texts and a score", "name the columns anchor, positive, score")
     paths = {"base": resolve_base(spec.model.base)}
     if tune:
         train, dev = (path.with_name(path.name.replace("test", part)) for part in ("train", "dev"))
@@ -97,12 +112,14 @@ def bench_pairs(path: Path, spec: PipelineSpec, settings: Settings, tune: bool =
 # %% ../nbs/11c_bench.ipynb #f1e71762
 def _scored_domain(train: Path, dev: Path, test: list[dict], spec: PipelineSpec) -> Domain:
     used = {row[side] for row in test for side in ("anchor", "positive")}
-    good = {part: [row for row in read_rows(where) if row["score"] >= GOOD * 5] for part, where in (("train", train), ("dev", dev))}
+    good = {part: [row for row in read_rows(where) if row["score"] >= GOOD * 5]
+            for part, where in (("train", train), ("dev", dev))}
     kept = [row for row in good["train"] if row["anchor"] not in used and row["positive"] not in used]
     pairs = PairSet("scored", "symmetric", tuple(row["anchor"] for row in kept), tuple(row["positive"] for row in kept))
     texts = tuple(dict.fromkeys(row["positive"] for row in good["dev"]))
     corpus = Corpus(texts, ("",) * len(texts), texts, ({},) * len(texts))
-    judged = Judged({str(i): row["anchor"] for i, row in enumerate(good["dev"])}, {str(i): {row["positive"]: 1} for i, row in enumerate(good["dev"])})
+    judged = Judged({str(i): row["anchor"] for i, row in enumerate(good["dev"])},
+                    {str(i): {row["positive"]: 1} for i, row in enumerate(good["dev"])})
     return Domain(spec, corpus, {spec.validation.dev: judged}, (pairs,), ())
 
 # %% ../nbs/11c_bench.ipynb #60fffcc5
@@ -114,61 +131,80 @@ def _spearman(name: str, model, rows: list[dict], dims, seed: int) -> list[dict]
     for dim in dims:
         a, b = (v[:, :dim] / np.linalg.norm(v[:, :dim], axis=1, keepdims=True) for v in sides)
         cosine = (a * b).sum(axis=1)
-        spread = bootstrap((cosine, scores), lambda x, y: spearmanr(x, y).statistic, paired=True, vectorized=False, n_resamples=500, method="percentile", rng=seed).confidence_interval
-        found.append({"system": name, "dim": dim, "spearman": float(spearmanr(cosine, scores).statistic), "low": float(spread.low), "high": float(spread.high)})
+        spread = bootstrap((cosine, scores), lambda x, y: spearmanr(x, y).statistic, paired=True, vectorized=False,
+                           n_resamples=500, method="percentile", rng=seed).confidence_interval
+        found.append({"system": name, "dim": dim, "spearman": float(spearmanr(cosine, scores).statistic),
+                      "low": float(spread.low), "high": float(spread.high)})
     return [row | {"kept": row["spearman"] / found[0]["spearman"]} for row in found]
 
 # %% ../nbs/11c_bench.ipynb #9c1c3793
 def bench_table(content: dict) -> str:
     "The result of `bench_beir`, `bench_pairs` or `bench_labels` for people."
     if "agreement" in content:
-        rows = [{"system": r["system"], "measure": r["measure"], "value": f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]", "texts": r["n"]} for r in content["agreement"]]
+        rows = [{"system": r["system"], "measure": r["measure"],
+                 "value": f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]", "texts": r["n"]}
+                for r in content["agreement"]]
         return f"{content['source']}, {content['clusters']} clusters {content['tuned on']}\n\n{Table(rows)}"
     if "correlation" in content:
         return f"{content['source']}, {content['pairs']} pairs\n\n{Table(content['correlation'])}"
-    rows = Table([{"system": r["system"], "dims": r["dim"] or "-", r["metric"]: f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]", "queries": r["n"], "documents": r["n_docs"]} for r in content["retrieval"]])
-    gains = [f"tuned against base at {r['dim']}: {r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}], {p_text(r['p'])}: {r['outcome']}" for r in content["comparisons"]]
+    rows = Table([{"system": r["system"], "dims": r["dim"] or "-",
+                   r["metric"]: f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]", "queries": r["n"],
+                   "documents": r["n_docs"]} for r in content["retrieval"]])
+    gains = [f"tuned against base at {r['dim']}: {r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}], "
+             f"{p_text(r['p'])}: {r['outcome']}" for r in content["comparisons"]]
     return "\n\n".join(filter(None, [f"{content['source']} {content['tuned on']}", str(rows), "\n".join(gains)]))
 
 # %% ../nbs/11c_bench.ipynb #3dfb7582
-def bench_labels(path: Path, spec: PipelineSpec, settings: Settings, tune: bool = False, say: Callable[[str], None] = print) -> dict:
-    "V-measure, ARI and purity of k-means on TF-IDF, base and (with `tune`) tuned vectors, with intervals, for a file of `text`, `label` rows."
+def bench_labels(path: Path, spec: PipelineSpec, settings: Settings, tune: bool = False,
+                 say: Callable[[str], None] = print) -> dict:
+    """V-measure, ARI and purity of k-means on TF-IDF, base and (with `tune`) tuned vectors, with
+    intervals, for a file of `text`, `label` rows."""
     rows = read_rows(path)
     texts, truth = ([str(row[column]) for row in rows] for column in ("text", "label"))
     k = len(set(truth))
     say(f"{path.name}: {len(texts):,} texts, {k} labels")
-    found, source, paths = {"TF-IDF": _tfidf_clusters(texts, k, settings.seed)}, "", {"base": resolve_base(spec.model.base)}
+    found, source, paths = ({"TF-IDF": _tfidf_clusters(texts, k, settings.seed)}, "",
+                            {"base": resolve_base(spec.model.base)})
     if tune:
         domain, source = label_domain(read_rows(path.with_name("train_10.jsonl")), set(texts), spec)
         say(f"{path.name}: tuning on {source}")
         paths["tuned"] = str(learn_space(domain, settings).path / "model")
     for name, where in paths.items():
-        found[name] = cluster(encode(load_encoder(where, spec.model, settings), texts, "document"), texts, "kmeans", k, seed=settings.seed).labels
+        found[name] = cluster(encode(load_encoder(where, spec.model, settings), texts, "document"), texts, "kmeans",
+                              k, seed=settings.seed).labels
     return {"source": f"{path.parent.name}/{path.name}", "tuned on": source, "clusters": k,
             "agreement": [{"system": name, "measure": measure, "value": e.value, "low": e.low, "high": e.high, "n": e.n}
-                          for name, labels in found.items() for measure, e in agreement(labels, truth, settings.seed).items()]}
+                          for name, labels in found.items()
+                          for measure, e in agreement(labels, truth, settings.seed).items()]}
 
 def _tfidf_clusters(texts: list[str], k: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
     from sklearn.feature_extraction.text import TfidfVectorizer
-    return KMeans(k, n_init=3, random_state=seed).fit_predict(TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(texts))
+    return KMeans(k, n_init=3, random_state=seed).fit_predict(
+        TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(texts))
 
 # %% ../nbs/11c_bench.ipynb #46ba0b89
 SHIFTS = (1, 2, 3, 4)
 
 def label_domain(rows: list[dict], held_out: set[str], spec: PipelineSpec) -> tuple[Domain, str]:
-    "Few labelled texts as a symmetric domain: pairs of one label, and the first text of each label as the watching question."
+    """Few labelled texts as a symmetric domain: pairs of one label, and the first
+    text of each label as the watching question."""
     seen = {" ".join(text.split()).casefold() for text in held_out}
     kept = [row for row in rows if " ".join(row["text"].split()).casefold() not in seen]
     by_label: dict[str, list[str]] = {}
     for row in kept:
         by_label.setdefault(row["label"], []).append(row["text"])
-    pairs = [(own[i], own[(i + shift) % len(own)]) for _, *own in by_label.values() for shift in SHIFTS for i in range(len(own)) if shift < len(own)]
+    pairs = [(own[i], own[(i + shift) % len(own)]) for _, *own in by_label.values() for shift in SHIFTS
+             for i in range(len(own)) if shift < len(own)]
     if not pairs:
-        raise ContractError("data.pairs", f"{len(kept)} texts of {len(by_label)} labels are left", "two texts of one label make a pair", "give at least three texts per label")
+        raise ContractError("data.pairs", f"{len(kept)} texts of {len(by_label)} labels are left",
+                            "two texts of one label make a pair", "give at least three texts per label")
     texts = tuple(text for _, *own in by_label.values() for text in own)
     corpus = Corpus(tuple(map(str, range(len(texts)))), ("",) * len(texts), texts, ({},) * len(texts))
     place = {text: str(i) for i, text in enumerate(texts)}
-    dev = Judged({label: first for label, (first, *_) in by_label.items()}, {label: {place[text]: 1 for text in own} for label, (_, *own) in by_label.items() if own})
+    dev = Judged({label: first for label, (first, *_) in by_label.items()},
+                 {label: {place[text]: 1 for text in own} for label, (_, *own) in by_label.items() if own})
     found = PairSet("labels", "symmetric", *zip(*pairs))
-    return Domain(spec, corpus, {spec.validation.dev: dev}, (found,), ()), f"{len(pairs)} pairs of {len(kept)} labelled texts; {len(rows) - len(kept)} texts dropped that are tested on"
+    return (Domain(spec, corpus, {spec.validation.dev: dev}, (found,), ()),
+            f"{len(pairs)} pairs of {len(kept)} labelled texts; {len(rows) - len(kept)} "
+            "texts dropped that are tested on")

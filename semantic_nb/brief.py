@@ -11,10 +11,13 @@ from .spec import RULES, PipelineSpec
 
 # %% ../nbs/01b_brief.ipynb #f9de61fc
 CONTRACTS = {
-    "data": ("files of the domain", "a set of pairs per symmetry, corpus, queries, judgments, split by connected component",
-             "mix symmetric and asymmetric pairs in one set; let a test query, its near-copy or its document into training",
+    "data": ("files of the domain",
+             "a set of pairs per symmetry, corpus, queries, judgments, split by connected component",
+             "mix symmetric and asymmetric pairs in one set; let a test query, its near-copy "
+             "or its document into training",
              "names the rows; filters only what the spec allows, and counts it"),
-    "measure": ("judgments and a ranking", "metrics per query, intervals, paired tests", "judge by loss; compare without a paired test",
+    "measure": ("judgments and a ranking", "metrics per query, intervals, paired tests",
+                "judge by loss; compare without a paired test",
                 "says which query, document or judgment does not resolve"),
     "encoder": ("the name of a base model", "a loaded model whose pooling, prompts and similarity are known",
                 "change the vectors' meaning on the way: prompts, truncation and normalisation are explicit",
@@ -22,15 +25,18 @@ CONTRACTS = {
     "loss": ("spec, pair columns, model", "a loss, a batch sampler and a trained model",
              "accept columns it would misread; mix symmetries in a batch; use duplicates of a positive as negatives",
              "says what the pairs look like and which loss reads them"),
-    "model": ("pairs, loss, base", "stage 1: the space learned; stage 2: Matryoshka, continued from stage 1; a saved model",
+    "model": ("pairs, loss, base",
+              "stage 1: the space learned; stage 2: Matryoshka, continued from stage 1; a saved model",
               "use the legacy fit(); compress before the space is learned; ship a model that does not beat its base",
               "keeps the base and reports the comparison"),
     "index": ("model, corpus", "a FAISS file and a manifest that names the model, the corpus and the arithmetic",
-              "retrain or change the model; answer a query encoded by another model", "refuses, naming the fields that differ"),
+              "retrain or change the model; answer a query encoded by another model",
+              "refuses, naming the fields that differ"),
     "cluster": ("vectors; no index needed", "assignments with representatives, keywords, scores", "invent a threshold",
                 "low quality: looks at the embedding space first, at parameters second"),
     "validate": ("index and labelled queries", "metrics with intervals, truncation audit, map of the space",
-                 "judge by loss; compare without a paired test", "says what to fix first: the evaluation set, then the data, then the model"),
+                 "judge by loss; compare without a paired test",
+                 "says what to fix first: the evaluation set, then the data, then the model"),
     "pipeline": ("one spec", "one report", "hide which stage was reused; lose finished work when it is interrupted",
                  "stops at the layer that refused, with its reason"),
 }
@@ -38,7 +44,8 @@ CONTRACTS = {
 # %% ../nbs/01b_brief.ipynb #b4b364de
 def contract(layer: str) -> Table:
     "What a layer receives, returns, must not do, and does on failure."
-    return Table([{"": name, layer: text} for name, text in zip(("receives", "returns", "must not", "when it fails"), CONTRACTS[layer])])
+    return Table([{"": name, layer: text}
+                  for name, text in zip(("receives", "returns", "must not", "when it fails"), CONTRACTS[layer])])
 
 # %% ../nbs/01b_brief.ipynb #5a1b646a
 LAYERS = ("data", "loss", "model", "index")
@@ -58,13 +65,15 @@ def draw_layers(here: str = "") -> None:
 # %% ../nbs/01b_brief.ipynb #9ce6b6b7
 def checklist(spec: PipelineSpec) -> Table:
     "Every cross-layer rule, why it exists, and whether this spec keeps it."
-    return Table([{"rule": rule.id, "says": rule.says, "because": rule.reason, "kept": "no: " + symptom if (symptom := rule.broken(spec)) else "yes"}
+    return Table([{"rule": rule.id, "says": rule.says, "because": rule.reason,
+                   "kept": "no: " + symptom if (symptom := rule.broken(spec)) else "yes"}
                   for rule in RULES])
 
 # %% ../nbs/01b_brief.ipynb #60fc760d
 def reasons(spec: PipelineSpec) -> dict[str, str]:
     "Unusual choices and the reasons the spec gives for them; they stay visible in every report."
-    given = {"symmetry_reason": spec.data.symmetry_reason, "base_reason": spec.model.base_reason, "threshold evidence": spec.clustering.evidence}
+    given = {"symmetry_reason": spec.data.symmetry_reason, "base_reason": spec.model.base_reason,
+             "threshold evidence": spec.clustering.evidence}
     return {name: text for name, text in given.items() if text}
 
 # %% ../nbs/01b_brief.ipynb #c0814cf3
@@ -75,24 +84,39 @@ def pipeline_map(spec: PipelineSpec, seen: Mapping[str, str] | None = None) -> T
         "data": f"{spec.data.pair_type} ({sources}) for {spec.data.symmetry} search over {spec.data.corpus}",
         "loss": f"{spec.loss.name}, {spec.model.similarity} x {spec.loss.scale:g}, {', '.join(spec.loss.directions)}, "
                 f"{spec.training.batch_size - 1} in-batch negatives",
-        "model": f"{spec.model.base} at {spec.model.dims[0]}, then Matryoshka at {', '.join(map(str, spec.model.dims[1:])) or 'no other size'}",
+        "model": f"{spec.model.base} at {spec.model.dims[0]}, then Matryoshka at "
+                 f"{', '.join(map(str, spec.model.dims[1:])) or 'no other size'}",
         "index": f"{spec.index.type}, {spec.index.dim} dimensions, {spec.index.similarity} as inner product",
-        "validate": f"{spec.validation.metric} on {spec.validation.test}, chosen on {spec.validation.dev}, audited at {', '.join(map(str, spec.validation.audit_dims))}",
+        "validate": f"{spec.validation.metric} on {spec.validation.test}, chosen on {spec.validation.dev}, audited at "
+                    f"{', '.join(map(str, spec.validation.audit_dims))}",
     }
-    return Table([{"layer": layer, "declared": text, **({"seen": seen.get(layer, "")} if seen else {}), "must not": CONTRACTS[layer][2]}
+    return Table([{"layer": layer, "declared": text, **({"seen": seen.get(layer, "")} if seen else {}),
+                   "must not": CONTRACTS[layer][2]}
                   for layer, text in declared.items()])
 
 # %% ../nbs/01b_brief.ipynb #350e18e6
 def brief(spec: PipelineSpec) -> str:
     "The filled-in implementation brief for an AI coding tool, as Markdown."
-    d, m, t, i, v = spec.data, spec.model, spec.training, spec.index, spec.validation
+    d, l, m, t, i, v = spec.data, spec.loss, spec.model, spec.training, spec.index, spec.validation
+    arithmetic = ("vectors that are normalised again after truncation" if i.similarity == "cosine"
+                  else "vectors as they are")
     return f"""# Implementation brief: {spec.name}
 Build a {d.symmetry} semantic search with sentence-transformers 6 and FAISS. Use these decisions; do not change them.
 
-1. Data: corpus `{d.corpus}`, queries `{d.queries}`, judgments `{d.qrels}`. Training {d.pair_type}: {"; ".join(f"{p.name} from {p.source} ({p.symmetry})" for p in d.pairs)}. No training pair may share a document, or a near-copy of one, with a {v.dev} or {v.test} query.
-2. Loss: `{spec.loss.name}(scale={spec.loss.scale:g}, directions={list(spec.loss.directions)}, partition_mode="{spec.loss.partition_mode}")`, batch size {t.batch_size}, `BatchSamplers.NO_DUPLICATES`, through `SentenceTransformerTrainer` (never `.fit()`). Evaluate retrieval on {v.dev} every {v.eval_every} steps.
-3. Model: start from `{m.base}`. First learn the space at {m.dims[0]} dimensions ({t.epochs:g} epoch(s), learning rate {t.learning_rate:g}). Then continue with `MatryoshkaLoss(matryoshka_dims={list(m.dims)})` ({t.compress_epochs:g} epoch(s), {t.compress_learning_rate:g}).
-4. Index: {i.type} at {i.dim} dimensions, inner product on {"vectors that are normalised again after truncation" if i.similarity == "cosine" else "vectors as they are"}. Recall against exact search at {v.k} at least {i.recall_target:g}. Store the model's hash beside the index and refuse queries from another model.
+1. Data: corpus `{d.corpus}`, queries `{d.queries}`, judgments `{d.qrels}`.
+   Training {d.pair_type}: {"; ".join(f"{p.name} from {p.source} ({p.symmetry})" for p in d.pairs)}.
+   No training pair may share a document, or a near-copy of one, with a {v.dev} or {v.test} query.
+2. Loss: `{l.name}(scale={l.scale:g}, directions={list(l.directions)}, partition_mode="{l.partition_mode}")`,
+   batch size {t.batch_size}, `BatchSamplers.NO_DUPLICATES`, through `SentenceTransformerTrainer` (never `.fit()`).
+   Evaluate retrieval on {v.dev} every {v.eval_every} steps.
+3. Model: start from `{m.base}`.
+   First learn the space at {m.dims[0]} dimensions ({t.epochs:g} epoch(s), learning rate {t.learning_rate:g}).
+   Then continue with `MatryoshkaLoss(matryoshka_dims={list(m.dims)})`
+   ({t.compress_epochs:g} epoch(s), {t.compress_learning_rate:g}).
+4. Index: {i.type} at {i.dim} dimensions, inner product on {arithmetic}.
+   Recall against exact search at {v.k} at least {i.recall_target:g}.
+   Store the model's hash beside the index and refuse queries from another model.
 5. Cluster: {spec.clustering.method}, threshold {spec.clustering.threshold}.
-6. Done when {v.metric} on {v.test} beats the base with a paired 95 % interval above zero. A falling loss is no evidence.
+6. Done when {v.metric} on {v.test} beats the base with a paired 95 % interval above zero.
+   A falling loss is no evidence.
 """

@@ -28,8 +28,10 @@ class LabelledPairs:
         return len(self.labels)
 
 # %% ../nbs/08_calibrate.ipynb #77be250f
-def read_labelled(path: Path, corpus: Corpus | None = None, same_from: float | None = None, texts: Sequence[str] | None = None) -> LabelledPairs:
-    """Labelled pairs from a file with the columns `anchor`, `positive` (texts) or `left`, `right` (ids of `corpus`), and `label` or `score`.
+def read_labelled(path: Path, corpus: Corpus | None = None, same_from: float | None = None,
+                  texts: Sequence[str] | None = None) -> LabelledPairs:
+    """Labelled pairs from a file with the columns `anchor`, `positive` (texts) or `left`, `right`
+    (ids of `corpus`), and `label` or `score`.
 
     Args:
         same_from: with a `score` column, the lowest score that counts as the same.
@@ -41,25 +43,32 @@ def read_labelled(path: Path, corpus: Corpus | None = None, same_from: float | N
     sides = ("left", "right") if corpus is not None and "left" in rows[0] else ("anchor", "positive")
     column = "label" if same_from is None else "score"
     if missing := [name for name in (*sides, column) if name not in rows[0]]:
-        raise ContractError("cluster.labels", f"{Path(path).name} has no column {', '.join(missing)}", "a threshold is measured on two sides and a label",
-                            "name the columns anchor, positive, label; or left, right with ids; or give same_from for a score")
+        raise ContractError("cluster.labels", f"{Path(path).name} has no column {', '.join(missing)}",
+                            "a threshold is measured on two sides and a label",
+                            "name the columns anchor, positive, label; or left, right with ids; "
+                            "or give same_from for a score")
     labels = _labels([row[column] for row in rows], same_from)
-    known = [i for i, row in enumerate(rows) if sides[0] == "anchor" or all(row[side] in corpus.position for side in sides)]
+    known = [i for i, row in enumerate(rows)
+             if sides[0] == "anchor" or all(row[side] in corpus.position for side in sides)]
     text = (lambda id: (texts or corpus.passages)[corpus.position[id]]) if sides[0] == "left" else str
-    return LabelledPairs(*(tuple(text(rows[i][side]) for i in known) for side in sides), labels[known], len(rows) - len(known))
+    return LabelledPairs(*(tuple(text(rows[i][side]) for i in known) for side in sides),
+                         labels[known], len(rows) - len(known))
 
+# %% ../nbs/08_calibrate.ipynb #472db487
 def _labels(values: Sequence, same_from: float | None) -> np.ndarray:
     numbers = np.array([float(value) for value in values])
     labels = numbers >= same_from if same_from is not None else numbers
     if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
-        raise ContractError("cluster.labels", f"the labels are {', '.join(map(str, np.unique(labels)[:5]))}", "one class says nothing about where it ends",
+        raise ContractError("cluster.labels", f"the labels are {', '.join(map(str, np.unique(labels)[:5]))}",
+                            "one class says nothing about where it ends",
                             "label both: 1 for the same, 0 for not")
     return labels.astype(int)
 
 # %% ../nbs/08_calibrate.ipynb #ca567e5e
 @dataclass(frozen=True)
 class Calibration:
-    "A threshold, and what it does on the pairs it was measured on (95 % bootstrap intervals over pairs). `spread` is the interval of the threshold."
+    """A threshold, and what it does on the pairs it was measured on (95 % bootstrap intervals over pairs).
+    `spread` is the interval of the threshold."""
     threshold: float
     spread: tuple[float, float]
     precision: Estimate
@@ -70,12 +79,15 @@ class Calibration:
 
     def __str__(self) -> str:
         aim = f"precision {self.wanted:.2f}" if self.wanted else "best F1"
-        return (f"threshold {self.threshold:.3f} [{self.spread[0]:.3f}, {self.spread[1]:.3f}] for {aim}: precision {self.precision}, recall {self.recall}, "
+        return (f"threshold {self.threshold:.3f} [{self.spread[0]:.3f}, {self.spread[1]:.3f}] for {aim}: precision "
+                f"{self.precision}, recall {self.recall}, "
                 f"F1 {self.f1}, AUC {self.auc}, n = {self.auc.n}")
 
 # %% ../nbs/08_calibrate.ipynb #0cd56c09
-def at_threshold(scores: np.ndarray, labels: np.ndarray, threshold: float, seed: int = 1, resamples: int = 1000) -> dict[str, Estimate]:
-    "Precision, recall and F1 of `scores >= threshold` against 0/1 `labels`, both of shape (n,), with 95 % bootstrap intervals over pairs."
+def at_threshold(scores: np.ndarray, labels: np.ndarray, threshold: float, seed: int = 1,
+                 resamples: int = 1000) -> dict[str, Estimate]:
+    """Precision, recall and F1 of `scores >= threshold` against 0/1 `labels`, both of shape (n,),
+    with 95 % bootstrap intervals over pairs."""
     found, true = scores >= threshold, labels == 1
     draws = np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores)))
     counted = [_counts(found, true)] + [_counts(found[rows], true[rows]) for rows in draws]
@@ -93,34 +105,47 @@ def _counts(found: np.ndarray, true: np.ndarray) -> tuple[float, float, float]:
 # %% ../nbs/08_calibrate.ipynb #fb65af33
 FEWEST_FOUND = 10
 
-def calibrate(scores: np.ndarray, labels: np.ndarray, precision: float | None = 0.95, seed: int = 1, resamples: int = 1000) -> Calibration:
+def calibrate(scores: np.ndarray, labels: np.ndarray, precision: float | None = 0.95, seed: int = 1,
+              resamples: int = 1000) -> Calibration:
     """The lowest threshold that reaches the stated precision on labelled pairs; None looks for the best F1 instead.
 
     Raises:
-        ContractError: `cluster.labels` if scores and labels do not match, `cluster.separation` if the classes do not separate
-            (interval of the AUC reaches 0.5) or no threshold with at least 10 pairs above it reaches the precision.
+        ContractError: `cluster.labels` if scores and labels do not match, `cluster.separation` if
+            the classes do not separate (interval of the AUC reaches 0.5) or no threshold with at least
+            10 pairs above it reaches the precision.
     """
     from sklearn.metrics import roc_auc_score
     scores, labels = np.asarray(scores, float), np.asarray(labels, int)
     if len(scores) != len(labels) or len(np.unique(labels)) < 2 or not np.isfinite(scores).all():
-        raise ContractError("cluster.labels", f"{len(scores)} scores ({(~np.isfinite(scores)).sum()} not finite), {len(labels)} labels of {len(np.unique(labels))} kind(s)",
-                            "a threshold lies between two classes", "give one finite score and one label, 0 or 1, per pair; both classes")
-    draws = [rows for rows in np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores))) if 0 < labels[rows].sum() < len(rows)]
+        raise ContractError("cluster.labels",
+                            f"{len(scores)} scores ({(~np.isfinite(scores)).sum()} not finite), {len(labels)} labels "
+                            f"of {len(np.unique(labels))} kind(s)",
+                            "a threshold lies between two classes",
+                            "give one finite score and one label, 0 or 1, per pair; both classes")
+    draws = [rows for rows in np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores)))
+             if 0 < labels[rows].sum() < len(rows)]
     areas = np.percentile([roc_auc_score(labels[rows], scores[rows]) for rows in draws], [2.5, 97.5])
     auc = Estimate(float(roc_auc_score(labels, scores)), *map(float, areas), len(scores))
     threshold, reached = _operating_point(scores, labels, precision)
     counted = at_threshold(scores, labels, threshold, seed) if threshold is not None else None
     _refuse_blind_scores(auc, counted, reached, precision, 2 * labels.mean() / (1 + labels.mean()))
-    again = [point for rows in draws if (point := _operating_point(scores[rows], labels[rows], precision)[0]) is not None]
-    return Calibration(threshold, tuple(map(float, np.percentile(again, [2.5, 97.5]))), *counted.values(), auc, precision)
+    again = [point for rows in draws
+             if (point := _operating_point(scores[rows], labels[rows], precision)[0]) is not None]
+    return Calibration(threshold, tuple(map(float, np.percentile(again, [2.5, 97.5]))),
+                       *counted.values(), auc, precision)
 
-def _refuse_blind_scores(auc: Estimate, counted: dict | None, reached: float, precision: float | None, everything: float) -> None:
+# %% ../nbs/08_calibrate.ipynb #1903664e
+def _refuse_blind_scores(auc: Estimate, counted: dict | None, reached: float,
+                         precision: float | None, everything: float) -> None:
     "`everything` is the F1 of calling all pairs the same."
     if auc.low > 0.5 and counted and (precision is not None or counted["f1"].low > everything):
         return
-    best = f"the highest precision is {reached:.2f}, asked for {precision}" if precision is not None else f"the best F1 is {counted['f1']}, calling all the same has {everything:.3f}"
-    raise ContractError("cluster.separation", f"AUC {auc} on {auc.n} pairs; {best}", "these scores do not tell the same from the similar, so no threshold would",
-                        "compare other texts, or fine-tune on this relation; parameters come later. Or accept a lower precision")
+    best = (f"the highest precision is {reached:.2f}, asked for {precision}" if precision is not None
+            else f"the best F1 is {counted['f1']}, calling all the same has {everything:.3f}")
+    raise ContractError("cluster.separation", f"AUC {auc} on {auc.n} pairs; {best}",
+                        "these scores do not tell the same from the similar, so no threshold would",
+                        "compare other texts, or fine-tune on this relation; parameters come "
+                        "later. Or accept a lower precision")
 
 # %% ../nbs/08_calibrate.ipynb #1d0f198c
 def _operating_point(scores: np.ndarray, labels: np.ndarray, precision: float | None) -> tuple[float | None, float]:
@@ -153,11 +178,13 @@ def draw_calibration(scores: np.ndarray, labels: np.ndarray, chosen: Calibration
     bins = np.linspace(scores.min(), scores.max(), 40)
     for label, name, colour in ((0, "not the same", "grey"), (1, "the same", "blue")):
         left.hist(scores[labels == label], bins=bins, density=True, color=COLOURS[colour], alpha=0.6)
-        left.text(np.median(scores[labels == label]), left.get_ylim()[1] * 1.02, f"{name} ({(labels == label).sum()})", color=COLOURS[colour], ha="center", weight="bold")
+        left.text(np.median(scores[labels == label]), left.get_ylim()[1] * 1.02, f"{name} ({(labels == label).sum()})",
+                  color=COLOURS[colour], ha="center", weight="bold")
     precision, recall, thresholds = precision_recall_curve(labels, scores)
     for values, name, colour in ((precision, "precision", "orange"), (recall, "recall", "green")):
         right.plot(thresholds, values[:-1], color=COLOURS[colour])
-        right.text(thresholds[len(thresholds) // 3], values[len(thresholds) // 3] + 0.03, name, color=COLOURS[colour], weight="bold")
+        right.text(thresholds[len(thresholds) // 3], values[len(thresholds) // 3] + 0.03, name,
+                   color=COLOURS[colour], weight="bold")
     for ax in (left, right) if chosen else ():
         ax.axvline(chosen.threshold, color=COLOURS["red"], ls="--")
     left.set(xlabel="cosine of the pair", ylabel="density", yticks=[])

@@ -14,7 +14,8 @@ import numpy as np
 
 from .clicks import filter_clicks
 from .core import ContractError, Settings
-from .data import Corpus, Finding, Judged, PairSet, duplicate_pairs, read_corpus, read_judged, read_pairs, read_rows
+from .data import (
+    Corpus, Finding, Judged, PairSet, duplicate_pairs, read_corpus, read_judged, read_pairs, read_rows)
 from .encoder import encode
 from .leakage import leakage, near_copies, text_features
 from .lengths import boilerplate, tail_effect, tails_finding, truncation_by_role
@@ -31,20 +32,28 @@ if TYPE_CHECKING:
 PAIRED_SHARE, FEWEST_DECIDED, DRAWN_PAIRS = 0.8, 20, 2000
 
 def pairing_finding(pairs: PairSet) -> Finding:
-    """`data.pairing.{name}`: how often an anchor is nearer to its own positive than to another pair's, by TF-IDF cosine of the first 1,000 characters; ties aside.
+    """`data.pairing.{name}`: how often an anchor is nearer to its own positive than to another pair's, by TF-IDF cosine
+    of the first 1,000 characters; ties aside.
 
-    Doubt if the upper end of the 95 % interval (Wilson) is below `PAIRED_SHARE` (.5 is chance), or if fewer than `FEWEST_DECIDED` pairs decide. Of more than `DRAWN_PAIRS` pairs, so many are taken at equal distances.
+    Doubt if the upper end of the 95 % interval (Wilson) is below `PAIRED_SHARE` (.5 is chance), or if fewer than
+    `FEWEST_DECIDED` pairs decide. Of more than `DRAWN_PAIRS` pairs, so many are taken at equal distances.
     """
     from scipy.stats import binomtest
     some = pairs.take(np.unique(np.linspace(0, len(pairs) - 1, DRAWN_PAIRS).astype(int)).tolist())
     own, other = _nearness(some)
     decided, won = int((own != other).sum()), int((own > other).sum())
     if decided < FEWEST_DECIDED:
-        return Finding(f"data.pairing.{pairs.name}", "doubt", 0, f"not enough evidence: {decided} of {len(some)} anchors share more words with one positive than with another", "read some pairs")
+        return Finding(f"data.pairing.{pairs.name}", "doubt", 0,
+                       f"not enough evidence: {decided} of {len(some)} anchors share more words with "
+                       "one positive than with another", "read some pairs")
     weak = binomtest(won, decided).proportion_ci(method="wilson").high < PAIRED_SHARE
-    return Finding(f"data.pairing.{pairs.name}", "doubt" if weak else "ok", decided - won, f"{won} of {decided} anchors share more words with their own positive than with another pair's ({won / decided:.0%}; chance is 50%)",
-                   "read some pairs: does a join have one row too many, or do answers share no words with their questions?" if weak else "")
+    return Finding(f"data.pairing.{pairs.name}", "doubt" if weak else "ok", decided - won,
+                   f"{won} of {decided} anchors share more words with their own positive than with another pair's "
+                   f"({won / decided:.0%}; chance is 50%)",
+                   "read some pairs: does a join have one row too many, or do answers share "
+                   "no words with their questions?" if weak else "")
 
+# %% ../nbs/05c_checks.ipynb #59e1d7da
 def _nearness(pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
     "The cosine of each anchor with its own positive, and with the positive half the set away."
     from sklearn.feature_extraction.text import TfidfVectorizer
@@ -56,13 +65,18 @@ def _nearness(pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
 
 # %% ../nbs/05c_checks.ipynb #40c5906f
 def check_pairs(pairs: PairSet, reason: str = "") -> list[Finding]:
-    "Duplicates, pairing, symmetry, direction and mixture of one set of pairs, and its negatives, if it has any. `reason`: the spec's `symmetry_reason`, which turns a contradiction into a doubt."
+    """Duplicates, pairing, symmetry, direction and mixture of one set of pairs, and its negatives, if it has any.
+    `reason`: the spec's `symmetry_reason`, which turns a contradiction into a doubt."""
     sides = read_sides(pairs)
-    found = [duplicate_pairs(pairs), symmetry_finding(pairs, sides, reason), direction_finding(pairs, sides), mixture_finding(pairs, sides)]
-    return [_excused(finding, reason) for finding in found] + [pairing_finding(pairs), *([negatives_finding(pairs)] if pairs.negatives else [])]
+    found = [duplicate_pairs(pairs), symmetry_finding(pairs, sides, reason), direction_finding(pairs, sides),
+             mixture_finding(pairs, sides)]
+    negatives = [negatives_finding(pairs)] if pairs.negatives else []
+    return [*(_excused(finding, reason) for finding in found), pairing_finding(pairs), *negatives]
 
 def _excused(finding: Finding, reason: str) -> Finding:
-    return replace(finding, status="doubt", fix=f"declared because: {reason}") if finding.status == "fail" and reason else finding
+    if finding.status != "fail" or not reason:
+        return finding
+    return replace(finding, status="doubt", fix=f"declared because: {reason}")
 
 # %% ../nbs/05c_checks.ipynb #2ad633f0
 def require_pairs(pairs: Sequence[PairSet], reason: str = "") -> list[Finding]:
@@ -70,7 +84,9 @@ def require_pairs(pairs: Sequence[PairSet], reason: str = "") -> list[Finding]:
     found = [finding for own in pairs for finding in check_pairs(own, reason)]
     for finding in found:
         if finding.status == "fail":
-            raise ContractError(finding.id, finding.evidence, "pairs decide what similar means; training follows them wherever they lead", finding.fix)
+            raise ContractError(finding.id, finding.evidence,
+                                "pairs decide what similar means; training follows them wherever they lead",
+                                finding.fix)
     return found
 
 # %% ../nbs/05c_checks.ipynb #beac66b3
@@ -97,12 +113,16 @@ def _positives(rows: Sequence[Mapping]) -> tuple[list[Mapping], list[Finding]]:
     try:
         values = [float(row[column]) for row in rows]
     except (TypeError, ValueError) as error:
-        raise ContractError("data.columns", f"{column}: {error}", "labels and scores are numbers", "correct the column") from None
+        raise ContractError("data.columns", f"{column}: {error}", "labels and scores are numbers",
+                            "correct the column") from None
     least = GOOD_SHARE * max(values)
     kept = [row for row, value in zip(rows, values) if value >= least > 0]
     if not kept:
-        raise ContractError("data.labels", f"no row has a positive {column}", "without positives there are no pairs", "label some, or leave the column out")
-    return kept, [Finding("data.rows", "ok", len(kept), f"{len(kept)} of {len(rows)} rows are positives ({column} from {least:g})")]
+        raise ContractError("data.labels", f"no row has a positive {column}", "without positives there are no pairs",
+                            "label some, or leave the column out")
+    return (kept,
+            [Finding("data.rows", "ok", len(kept),
+                     f"{len(kept)} of {len(rows)} rows are positives ({column} from {least:g})")])
 
 # %% ../nbs/05c_checks.ipynb #15ef8b92
 def read_source(path: Path, settings: Settings, symmetry: str = "", split: str = "") -> Source:
@@ -121,14 +141,17 @@ def read_source(path: Path, settings: Settings, symmetry: str = "", split: str =
 def _from_spec(path: Path, settings: Settings) -> Source:
     spec = load_spec(path)
     domain = load_domain(spec, settings)
-    return Source(spec.name, "spec", domain.pairs, {}, domain.corpus, domain.splits, findings=domain.findings, reason=spec.data.symmetry_reason)
+    return Source(spec.name, "spec", domain.pairs, {}, domain.corpus, domain.splits, findings=domain.findings,
+                  reason=spec.data.symmetry_reason)
 
 # %% ../nbs/05c_checks.ipynb #6361997c
 def _from_beir(folder: Path, symmetry: str, split: str) -> Source:
     corpus = read_corpus(folder / "corpus.jsonl")
     names = [file.stem for file in sorted((folder / "qrels").glob("*.tsv"))]
     if not names or (split and split not in names):
-        raise ContractError("data.qrels", f"{folder.name}/qrels has {', '.join(names) or 'no .tsv file'}", "a BEIR folder holds judgments", f"name one of them, not {split!r}" if names else "add qrels/test.tsv")
+        raise ContractError("data.qrels", f"{folder.name}/qrels has {', '.join(names) or 'no .tsv file'}",
+                            "a BEIR folder holds judgments",
+                            f"name one of them, not {split!r}" if names else "add qrels/test.tsv")
     wanted = [name for name in names if not split or name in ("train", split)]
     splits = {name: read_judged(folder / "queries.jsonl", folder / "qrels" / f"{name}.tsv", corpus) for name in wanted}
     first = "train" if "train" in splits else next(iter(splits))
@@ -136,7 +159,8 @@ def _from_beir(folder: Path, symmetry: str, split: str) -> Source:
 
 def judged_pairs(name: str, judged: Judged, corpus: Corpus, symmetry: str = "") -> PairSet:
     "Each question with each of its relevant documents that has a text."
-    rows = [(judged.queries[q], corpus.passages[corpus.position[d]], d) for q, grades in judged.qrels.items() for d, grade in grades.items() if grade > 0]
+    rows = [(judged.queries[q], corpus.passages[corpus.position[d]], d) for q, grades in judged.qrels.items()
+            for d, grade in grades.items() if grade > 0]
     anchors, positives, documents = zip(*(row for row in rows if row[1]))
     return PairSet(name, symmetry, anchors, positives, (), documents)
 
@@ -147,10 +171,14 @@ def _from_file(path: Path, settings: Settings, symmetry: str) -> Source:
         return Source(path.name, "clicks", corpus=_corpus_beside(path, settings), clicks=rows)
     if {"anchor", "positive"} <= set(rows[0]):
         kept, found = _positives(rows)
-        return Source(path.name, "pairs", (read_pairs(kept, path.stem, symmetry, negative="negative" if "negative" in rows[0] else None),), findings=tuple(found))
+        return Source(path.name, "pairs",
+                      (read_pairs(kept, path.stem, symmetry, negative="negative" if "negative" in rows[0] else None),),
+                      findings=tuple(found))
     if "text" in rows[0]:
         return Source(path.name, "texts", texts={"text": [str(row["text"] or "") for row in rows]})
-    raise ContractError("data.columns", f"{path.name} has {', '.join(rows[0])}", "the kind of a file is read from its columns", "name them anchor and positive, or query, document and position, or text")
+    raise ContractError("data.columns", f"{path.name} has {', '.join(rows[0])}",
+                        "the kind of a file is read from its columns",
+                        "name them anchor and positive, or query, document and position, or text")
 
 def _corpus_beside(path: Path, settings: Settings) -> Corpus:
     if (path.parent / "spec.toml").is_file():
@@ -158,7 +186,8 @@ def _corpus_beside(path: Path, settings: Settings) -> Corpus:
     return read_corpus(path.parent / "corpus.jsonl")
 
 # %% ../nbs/05c_checks.ipynb #98ee3063
-def check_source(source: Source, model: "SentenceTransformer", batch_size: int, against: Source | None = None, say: Callable[[str], None] = print) -> list[Finding]:
+def check_source(source: Source, model: "SentenceTransformer", batch_size: int, against: Source | None = None,
+                 say: Callable[[str], None] = print) -> list[Finding]:
     "Every check that this kind of source allows."
     found, pairs = list(source.findings), list(source.pairs)
     if source.clicks:
@@ -178,19 +207,23 @@ def check_source(source: Source, model: "SentenceTransformer", batch_size: int, 
 
 # %% ../nbs/05c_checks.ipynb #734b3999
 def _lengths(source: Source, pairs: Sequence[PairSet], model: "SentenceTransformer") -> list[Finding]:
-    sides = [(own.name, side, texts) for own in pairs for side, texts in (("anchor", own.anchors), ("positive", own.positives))]
+    sides = [(own.name, side, texts) for own in pairs
+             for side, texts in (("anchor", own.anchors), ("positive", own.positives))]
     roles = {side if len(pairs) == 1 else f"{name}.{side}": texts for name, side, texts in sides} | dict(source.texts)
     if source.corpus:
         roles["document"] = source.corpus.passages
-    served = {role: texts for role, texts in roles.items() if role == "document"} or {role: texts for role, texts in roles.items() if not role.endswith("anchor")}
+    served = ({role: texts for role, texts in roles.items() if role == "document"}
+              or {role: texts for role, texts in roles.items() if not role.endswith("anchor")})
     return truncation_by_role(model, roles) + [boilerplate(model, texts, role) for role, texts in served.items()]
 
 # %% ../nbs/05c_checks.ipynb #f474087c
 def check_tails(source: Source, model: "SentenceTransformer", settings: Settings) -> list[Finding]:
-    "Do the tails that the model does not read change the answers of the judged questions? (`lengths.tail_effect`), for the last split that is not train."
+    """Do the tails that the model does not read change the answers of the judged questions?
+    (`lengths.tail_effect`), for the last split that is not train."""
     names = [name for name in source.splits if name != "train"]
     if not source.corpus or not names:
-        return [Finding("data.length.tails", "doubt", 0, "not enough evidence: there are no judged questions", "give a spec or a BEIR folder")]
+        return [Finding("data.length.tails", "doubt", 0, "not enough evidence: there are no judged questions",
+                        "give a spec or a BEIR folder")]
     name = "test" if "test" in names else names[-1]
     return [tails_finding(tail_effect(model, source.corpus, source.splits[name], settings))]
 
@@ -203,15 +236,19 @@ def _copies(source: Source) -> list[Finding]:
     for role, own in texts.items():
         links, _ = near_copies(list(own))
         count, share = len({int(b) for _, b in links}), len({int(b) for _, b in links}) / max(1, len(own))
-        found.append(Finding(f"data.copies.{role}", "doubt" if share > MANY_COPIES else "ok", count, f"{count} of {len(own)} texts are near-copies of another ({share:.1%})",
-                             "semantic-nb duplicates shows them; [data] duplicates = \"drop\" removes them" if share > MANY_COPIES else ""))
+        found.append(Finding(f"data.copies.{role}", "doubt" if share > MANY_COPIES else "ok", count,
+                             f"{count} of {len(own)} texts are near-copies of another ({share:.1%})",
+                             "semantic-nb duplicates shows them; [data] duplicates = \"drop\" removes them"
+                             if share > MANY_COPIES else ""))
     return found
 
 # %% ../nbs/05c_checks.ipynb #abc7cfc5
 def _leaks(source: Source, against: Source | None) -> list[Finding]:
     known = _train_side(against) if against else _train_side(source) if source.splits else []
-    held = {name: judged for name, judged in source.splits.items() if name != "train" or against} or {side.name: side for side in source.pairs} or dict(source.texts)
-    return [replace(finding, id=f"{finding.id}.{name}") for name, side in held.items() for train in known for finding in leakage(side, train).findings] if known else []
+    held = ({name: judged for name, judged in source.splits.items() if name != "train" or against}
+            or {side.name: side for side in source.pairs} or dict(source.texts))
+    return [replace(finding, id=f"{finding.id}.{name}") for name, side in held.items() for train in known
+            for finding in leakage(side, train).findings] if known else []
 
 def _train_side(source: Source) -> list[Judged | PairSet | Sequence[str]]:
     if source.kind == "beir":

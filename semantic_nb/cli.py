@@ -22,6 +22,8 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 SpecPath = Annotated[Optional[Path], typer.Argument(help="A spec.toml; by default the one that settings.ini names.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
+_ModelPath = Annotated[Optional[str], typer.Option(
+    "--model", help="A model folder or name; by default the base that settings.ini's spec names.")]
 
 # %% ../nbs/11b_cli.ipynb #ea380773
 _INTERRUPTED = 130
@@ -38,7 +40,8 @@ def main() -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit, without a word
-            print("\nStopped. What was finished is in the store; the same command continues from there.", file=sys.stderr)
+            print("\nStopped. What was finished is in the store; the same command continues from there.",
+                  file=sys.stderr)
         raise
 
 # %% ../nbs/11b_cli.ipynb #60a72abf
@@ -64,7 +67,8 @@ def check(spec: SpecPath = None, as_json: AsJson = False) -> None:
     from semantic_nb.split import load_domain
     spec, settings = _setup(spec)
     domain = load_domain(spec, settings)
-    tables = {"map": pipeline_map(spec), "checklist": checklist(spec), "findings": findings_table([*domain.findings, *require_pairs(domain.pairs, spec.data.symmetry_reason)])}
+    tables = {"map": pipeline_map(spec), "checklist": checklist(spec),
+              "findings": findings_table([*domain.findings, *require_pairs(domain.pairs, spec.data.symmetry_reason)])}
     _show({name: table.rows for name, table in tables.items()}, as_json, "\n\n".join(map(str, tables.values())))
 
 # %% ../nbs/11b_cli.ipynb #50e4d14f
@@ -75,9 +79,10 @@ def run(spec: SpecPath = None, as_json: AsJson = False) -> None:
     spec, settings = _setup(spec)
     report = run_pipeline(spec, settings, _say(as_json))
     where = _relative(report.folder)
-    text = "\n\n".join(filter(None, [report.content["warning"], report.content["gate"]["text"], str(headline(report.content, spec.validation.test)), report.content["diagnosis"]["sentence"],
-                                    f"Report: {where}/report.md, pictures: {where}/waterfall.png, {where}/audit.png, {where}/map.png"]))
-    _show(report.content, as_json, text)
+    said = (report.content["warning"], report.content["gate"]["text"],
+            str(headline(report.content, spec.validation.test)), report.content["diagnosis"]["sentence"],
+            f"Report: {where}/report.md, pictures: {where}/waterfall.png, {where}/audit.png, {where}/map.png")
+    _show(report.content, as_json, "\n\n".join(filter(None, said)))
 
 # %% ../nbs/11b_cli.ipynb #6f4005fe
 @app.command()
@@ -86,15 +91,18 @@ def report(spec: SpecPath = None, as_json: AsJson = False) -> None:
     spec, settings = _setup(spec)
     folder = settings.runs_dir / f"{spec.name}-{settings.profile}"
     if not (folder / "report.json").is_file():
-        raise ContractError("pipeline.report", f"{spec.name} has no report in the {settings.profile} profile", "there is nothing to print", "semantic-nb run")
-    _show(json.loads((folder / "report.json").read_text(encoding="utf-8")), as_json, (folder / "report.md").read_text(encoding="utf-8"))
+        raise ContractError("pipeline.report", f"{spec.name} has no report in the {settings.profile} profile",
+                            "there is nothing to print", "semantic-nb run")
+    _show(json.loads((folder / "report.json").read_text(encoding="utf-8")), as_json,
+          (folder / "report.md").read_text(encoding="utf-8"))
 
 def _relative(path: Path) -> Path:
     return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 # %% ../nbs/11b_cli.ipynb #2a70bd04
 @app.command()
-def search(question: Annotated[Optional[str], typer.Argument(help="Leave it out to ask one question after the other.")] = None,
+def search(question: Annotated[Optional[str],
+                               typer.Argument(help="Leave it out to ask one question after the other.")] = None,
            spec: Annotated[Optional[Path], typer.Option("--spec", help="A spec.toml.")] = None,
            k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 5, as_json: AsJson = False) -> None:
     "Ask the served index."
@@ -112,26 +120,33 @@ def _questions():
         yield line
 
 def _hits(question: str, hits: list[dict]) -> str:
-    return "\n".join([question, *(f"  {hit['score']:.2f}  {hit['title'][:100]}\n        {hit['text'][:110]}" for hit in hits)])
+    return "\n".join([question,
+                      *(f"  {hit['score']:.2f}  {hit['title'][:100]}\n        {hit['text'][:110]}" for hit in hits)])
 
 # %% ../nbs/11b_cli.ipynb #49106cbb
 @app.command()
-def fork(newdir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")], spec: SpecPath = None, as_json: AsJson = False) -> None:
+def fork(newdir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
+         spec: SpecPath = None, as_json: AsJson = False) -> None:
     "Copy a domain to start your own: edit corpus.jsonl, queries.jsonl, qrels/ and spec.toml there."
     from semantic_nb.data import write_corpus
     from semantic_nb.split import load_corpus
     spec, settings = _setup(spec)
     if newdir.exists() and any(newdir.iterdir()):
-        raise ContractError("pipeline.fork", f"{newdir} is not empty", "a fork would overwrite what is there", "name a new folder")
+        raise ContractError("pipeline.fork", f"{newdir} is not empty",
+                            "a fork would overwrite what is there", "name a new folder")
     corpus = load_corpus(spec, settings)
-    shutil.copytree(spec.folder, newdir, dirs_exist_ok=True, ignore=shutil.ignore_patterns("corpus.jsonl", "results.json", "__pycache__"))
+    shutil.copytree(spec.folder, newdir, dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns("corpus.jsonl", "results.json", "__pycache__"))
     write_corpus(corpus, newdir / "corpus.jsonl")
     text = (newdir / "spec.toml").read_text(encoding="utf-8")
     text = _set(_set(text, "name", _slug(newdir.resolve().name)), "corpus", "corpus.jsonl")
     (newdir / "spec.toml").write_text(text, encoding="utf-8")
+    searched = (f"a sample of {settings.documents:,} documents; SEMANTIC_NB_PROFILE=full searches all"
+                if settings.documents else "all of them")
     _show({"spec": str(newdir / "spec.toml"), "documents": len(corpus)}, as_json,
-          f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. Edit them, then: semantic-nb run {newdir / 'spec.toml'}\n"
-          f"The {settings.profile} profile searches {f'a sample of {settings.documents:,} documents; SEMANTIC_NB_PROFILE=full searches all' if settings.documents else 'all of them'}.")
+          f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. "
+          f"Edit them, then: semantic-nb run {newdir / 'spec.toml'}\n"
+          f"The {settings.profile} profile searches {searched}.")
 
 # %% ../nbs/11b_cli.ipynb #ec7f716e
 def _set(text: str, key: str, value: str) -> str:
@@ -145,10 +160,18 @@ def _slug(name: str) -> str:
 
 # %% ../nbs/11b_cli.ipynb #3175ff3c
 @app.command()
-def bench(source: Annotated[Path, typer.Argument(help="A BEIR folder, a file of scored pairs (anchor, positive, score), or of labelled texts (text, label).")],
-          tune: Annotated[bool, typer.Option("--tune", help="Tune, too: on the train split (or train file), or on titles where there is none.")] = False,
-          qrels: Annotated[str, typer.Option(help="The split to score, for a BEIR folder.")] = "test", as_json: AsJson = False) -> None:
-    "Base and tuned on somebody else's data, with intervals: BM25 and retrieval, Spearman at each dimension, or clusters against labels."
+def bench(
+    source: Annotated[Path, typer.Argument(
+        help="A BEIR folder, a file of scored pairs (anchor, positive, score), or of labelled texts (text, label).")],
+    tune: Annotated[bool, typer.Option(
+        "--tune", help="Tune, too: on the train split (or train file), or on titles where there is none.")] = False,
+    qrels: Annotated[str, typer.Option(help="The split to score, for a BEIR folder.")] = "test",
+    as_json: AsJson = False,
+) -> None:
+    """Base and tuned on somebody else's data, with intervals.
+
+    BM25 and retrieval, Spearman at each dimension, or clusters against labels.
+    """
     from semantic_nb.bench import bench_beir, bench_labels, bench_pairs, bench_table
     from semantic_nb.data import read_rows
     base, settings = _setup(None)
@@ -167,34 +190,50 @@ def _as_row(finding) -> dict:
 
 def _findings(found: list, as_json: bool) -> None:
     from semantic_nb.data import findings_table
-    listed = [f"\n{f.id}:\n" + "\n".join(f"  {json.dumps(row, ensure_ascii=False, default=str)[:300]}" for row in f.rows[:5]) for f in found if f.rows and f.status != "ok"]
+    listed = [f"\n{f.id}:\n" + "\n".join(f"  {json.dumps(row, ensure_ascii=False, default=str)[:300]}"
+                                         for row in f.rows[:5]) for f in found if f.rows and f.status != "ok"]
     _show([_as_row(f) for f in found], as_json, "\n".join([str(findings_table(found)), *listed]))
     if any(f.status == "fail" for f in found):
         raise typer.Exit(_FAILED)
 
 # %% ../nbs/11b_cli.ipynb #04ecc15b
 @app.command()
-def data(source: Annotated[Path, typer.Argument(help="A spec.toml, a BEIR folder, or a file: pairs (anchor, positive), clicks (query, document, position), texts (text).")],
-         symmetry: Annotated[str, typer.Option(help="What the pairs are: symmetric or asymmetric. Left out: say what is observed.")] = "",
-         against: Annotated[Optional[Path], typer.Option(help="What is trained on: a source like the first; reports what leaks from it.")] = None,
-         split: Annotated[str, typer.Option(help="For a BEIR folder: the one split to compare with train.")] = "",
-         model: Annotated[Optional[str], typer.Option("--model", help="A model folder or name; by default the base that settings.ini's spec names.")] = None,
-         tails: Annotated[bool, typer.Option("--tails", help="Also measure whether the cut tails of documents change the answers (minutes).")] = False,
-         as_json: AsJson = False) -> None:
-    "Check data of any kind: symmetry, mixture, copies, leakage, false negatives, clicks, lengths. Exit code 1 if a check fails."
+def data(
+    source: Annotated[Path, typer.Argument(
+        help="A spec.toml, a BEIR folder, or a file: pairs (anchor, positive), "
+             "clicks (query, document, position), texts (text).")],
+    symmetry: Annotated[str, typer.Option(
+        help="What the pairs are: symmetric or asymmetric. Left out: say what is observed.")] = "",
+    against: Annotated[Optional[Path], typer.Option(
+        help="What is trained on: a source like the first; reports what leaks from it.")] = None,
+    split: Annotated[str, typer.Option(help="For a BEIR folder: the one split to compare with train.")] = "",
+    model: _ModelPath = None,
+    tails: Annotated[bool, typer.Option(
+        "--tails", help="Also measure whether the cut tails of documents change the answers (minutes).")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Check data of any kind, with or without a spec. Exit code 1 if a check fails.
+
+    Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
+    """
     from semantic_nb.checks import check_source, check_tails, read_source
     from semantic_nb.encoder import load_encoder, resolve_base
     if symmetry not in ("", "symmetric", "asymmetric"):
-        raise ContractError("data.symmetry", f"--symmetry {symmetry}", "a relation has one symmetry", "symmetric, asymmetric, or leave it out")
+        raise ContractError("data.symmetry", f"--symmetry {symmetry}", "a relation has one symmetry",
+                            "symmetric, asymmetric, or leave it out")
     spec, settings = _setup(None)
     given, known = (read_source(path, settings, symmetry, split) if path else None for path in (source, against))
     loaded = load_encoder(resolve_base(model or spec.model.base), spec.model, settings)
-    _findings(check_source(given, loaded, spec.training.batch_size, known, _say(as_json)) + (check_tails(given, loaded, settings) if tails else []), as_json)
+    _findings(check_source(given, loaded, spec.training.batch_size, known, _say(as_json))
+              + (check_tails(given, loaded, settings) if tails else []), as_json)
 
 # %% ../nbs/11b_cli.ipynb #ef970a70
 @app.command()
 def diagnose(spec: SpecPath = None, as_json: AsJson = False) -> None:
-    "Retrieval is bad: which layer? Measures a run (builds it if need be) stage by stage and ends in one sentence. Exit code 1 if a layer fails."
+    """Retrieval is bad: which layer? Exit code 1 if a layer fails.
+
+    Measures a run (builds it if need be) stage by stage and ends in one sentence.
+    """
     from semantic_nb.diagnose import as_content, steps_table
     from semantic_nb.data import findings_table
     from semantic_nb.pipeline import all_runs, build, diagnose_run
@@ -202,21 +241,27 @@ def diagnose(spec: SpecPath = None, as_json: AsJson = False) -> None:
     built = build(spec, settings, _say(as_json))
     found = diagnose_run(built, all_runs(built, settings), settings)
     content = as_content(found)
-    text = "\n\n".join([str(steps_table(found.steps)), content["clean"], content["probe"], str(findings_table([f for f in found.findings if f.status != "ok"])), found.sentence])
+    text = "\n\n".join([str(steps_table(found.steps)), content["clean"], content["probe"],
+                        str(findings_table([f for f in found.findings if f.status != "ok"])), found.sentence])
     _show(content, as_json, text)
     if found.status == "fail":
         raise typer.Exit(_FAILED)
 
 # %% ../nbs/11b_cli.ipynb #b07e3a00
 @app.command()
-def lint(path: Annotated[Path, typer.Argument(help="A script, a notebook, or a folder of them.")], as_json: AsJson = False) -> None:
-    "Report deprecated and wrong calls in scripts and notebooks: what is wrong, in which layer, what to write instead. Exit code 1 if any is certain."
+def lint(path: Annotated[Path, typer.Argument(help="A script, a notebook, or a folder of them.")],
+         as_json: AsJson = False) -> None:
+    """Report deprecated and wrong calls in scripts and notebooks. Exit code 1 if any is certain.
+
+    Says what is wrong, in which layer, and what to write instead. Nothing is executed.
+    """
     from semantic_nb.lint import lint as find, lint_table
     from semantic_nb.source import scripts
     alarms, files = find(path), len(scripts(path))
     certain = sum(alarm.status == "fail" for alarm in alarms)
     counted = f"{files} files, {certain} certain, {len(alarms) - certain} to look at"
-    _show({"files": files, "fail": certain, "doubt": len(alarms) - certain, "alarms": [asdict(alarm) for alarm in alarms]}, as_json,
+    _show({"files": files, "fail": certain, "doubt": len(alarms) - certain,
+           "alarms": [asdict(alarm) for alarm in alarms]}, as_json,
           f"{lint_table(alarms)}\n\n{counted}" if alarms else counted)
     if certain:
         raise typer.Exit(_FAILED)
@@ -224,7 +269,6 @@ def lint(path: Annotated[Path, typer.Argument(help="A script, a notebook, or a f
 # %% ../nbs/11b_cli.ipynb #96a917e8
 _Texts = Annotated[Path, typer.Argument(help="Texts: JSONL, CSV, TSV or Parquet, one row each.")]
 _Column = Annotated[str, typer.Option("--text", help="The column that holds the text.")]
-_ModelPath = Annotated[Optional[str], typer.Option("--model", help="A model folder or name; by default the base that settings.ini's spec names.")]
 _Out = Annotated[Optional[Path], typer.Option("--out", help="Write the rows to this CSV or Parquet file.")]
 
 def _encoder(model: str | None):
@@ -236,7 +280,8 @@ def _encoder(model: str | None):
 
 def _texts(rows: list[dict], column: str) -> list[str]:
     if column not in rows[0]:
-        raise ContractError("data.columns", f"no column {column}; there are {', '.join(rows[0])}", "something has to be clustered", "name it with --text")
+        raise ContractError("data.columns", f"no column {column}; there are {', '.join(rows[0])}",
+                            "something has to be clustered", "name it with --text")
     return [str(row[column]) for row in rows]
 
 def _write_rows(rows: list[dict], out: Path | None) -> None:
@@ -244,17 +289,23 @@ def _write_rows(rows: list[dict], out: Path | None) -> None:
         return
     import pandas as pd
     if out.suffix not in (".csv", ".parquet"):
-        raise ContractError("data.file", f"{out.name} is neither .csv nor .parquet", "the kind of a file is read from its name", "name it by its kind")
+        raise ContractError("data.file", f"{out.name} is neither .csv nor .parquet",
+                            "the kind of a file is read from its name", "name it by its kind")
     getattr(pd.DataFrame(rows), "to_" + out.suffix[1:])(out, index=False)
 
 # %% ../nbs/11b_cli.ipynb #8ac0adb5
 @app.command()
-def cluster(source: _Texts, method: Annotated[str, typer.Option(help="kmeans, agglomerative or communities.")] = "kmeans",
-            k: Annotated[Optional[int], typer.Option("-k", help="How many clusters.")] = None,
-            threshold: Annotated[Optional[float], typer.Option(help="A calibrated cosine, for agglomerative and communities.")] = None,
-            labels: Annotated[Optional[str], typer.Option(help="A column with true labels: V-measure, ARI and purity; their number is k unless given.")] = None,
-            judge: Annotated[Optional[Path], typer.Option(help="Ask which text does not belong; the answers go to this JSON file.")] = None,
-            text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: AsJson = False) -> None:
+def cluster(
+    source: _Texts, method: Annotated[str, typer.Option(help="kmeans, agglomerative or communities.")] = "kmeans",
+    k: Annotated[Optional[int], typer.Option("-k", help="How many clusters.")] = None,
+    threshold: Annotated[Optional[float], typer.Option(
+        help="A calibrated cosine, for agglomerative and communities.")] = None,
+    labels: Annotated[Optional[str], typer.Option(
+        help="A column with true labels: V-measure, ARI and purity; their number is k unless given.")] = None,
+    judge: Annotated[Optional[Path], typer.Option(
+        help="Ask which text does not belong; the answers go to this JSON file.")] = None,
+    text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: AsJson = False,
+) -> None:
     "Cluster a file of texts, describe the clusters, and say how good they are."
     from semantic_nb import cluster as clusters, quality
     from semantic_nb.coherence import ask, coherence_text, make_sheet
@@ -263,46 +314,66 @@ def cluster(source: _Texts, method: Annotated[str, typer.Option(help="kmeans, ag
     texts, truth = _texts(rows, text), _texts(rows, labels) if labels else None
     embed, settings = _encoder(model)
     vectors = embed(texts)
-    made = clusters.cluster(vectors, texts, method, k or (len(set(truth)) if truth and threshold is None else None), threshold, seed=settings.seed)
+    made = clusters.cluster(vectors, texts, method, k or (len(set(truth)) if truth and threshold is None else None),
+                            threshold, seed=settings.seed)
     if judge:
         ask(make_sheet(texts, made.labels, seed=settings.seed), judge, say=_say(as_json))
     numbers = quality.quality(vectors, made)
-    agree = {name: str(value) for name, value in quality.agreement(made.labels, truth, settings.seed).items()} if truth else {}
+    agreed = quality.agreement(made.labels, truth, settings.seed) if truth else {}
+    agree = {name: str(value) for name, value in agreed.items()}
     look = quality.first_look(quality.space_check(vectors, truth, settings.seed))
     coherence = coherence_text(judge) if judge else "not judged"
-    _write_rows([row | {"cluster": int(label), "outlier": bool(far)} for row, label, far in zip(rows, made.labels, made.outlier)], out)
-    content = {"clusters": made.table(texts, len(made.cohesion)).rows, "quality": numbers, "agreement": agree, "coherence": coherence, "if poor": look, "labels": made.labels.tolist()}
-    _show(content, as_json, "\n".join([str(made.table(texts)), "", *(f"{name}: {value}" for name, value in ({n: f"{v:.3f}" for n, v in numbers.items()} | agree).items()),
-                                      f"coherence: {coherence}", f"if the clusters look poor, {look}"]))
+    _write_rows([row | {"cluster": int(label), "outlier": bool(far)}
+                 for row, label, far in zip(rows, made.labels, made.outlier)], out)
+    content = {"clusters": made.table(texts, len(made.cohesion)).rows, "quality": numbers, "agreement": agree,
+               "coherence": coherence, "if poor": look, "labels": made.labels.tolist()}
+    figures = {name: f"{value:.3f}" for name, value in numbers.items()} | agree
+    _show(content, as_json,
+          "\n".join([str(made.table(texts)), "", *(f"{name}: {value}" for name, value in figures.items()),
+                     f"coherence: {coherence}", f"if the clusters look poor, {look}"]))
 
 # %% ../nbs/11b_cli.ipynb #53c2fb6b
 @app.command()
-def duplicates(source: Annotated[Path, typer.Argument(help="Texts (one column), or pairs (anchor, positive).")],
-               calibrate: Annotated[Optional[Path], typer.Option(help="Labelled pairs: anchor, positive, and label (0, 1) or score.")] = None,
-               same_from: Annotated[Optional[float], typer.Option(help="With a score column: the lowest score that counts as the same.")] = None,
-               precision: Annotated[Optional[float], typer.Option(help="The precision to calibrate for; without it, the best F1.")] = None,
-               threshold: Annotated[Optional[float], typer.Option(help="A threshold that was calibrated before.")] = None,
-               text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: AsJson = False) -> None:
+def duplicates(
+    source: Annotated[Path, typer.Argument(help="Texts (one column), or pairs (anchor, positive).")],
+    calibrate: Annotated[Optional[Path], typer.Option(
+        help="Labelled pairs: anchor, positive, and label (0, 1) or score.")] = None,
+    same_from: Annotated[Optional[float], typer.Option(
+        help="With a score column: the lowest score that counts as the same.")] = None,
+    precision: Annotated[Optional[float], typer.Option(
+        help="The precision to calibrate for; without it, the best F1.")] = None,
+    threshold: Annotated[Optional[float], typer.Option(help="A threshold that was calibrated before.")] = None,
+    text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: AsJson = False,
+) -> None:
     "Find near-copies among texts, or decide about pairs, at a calibrated threshold."
     from semantic_nb import calibrate as labelled, duplicates as same
     from semantic_nb.data import read_rows
     if (calibrate is None) == (threshold is None):
-        raise ContractError("cluster.threshold", "give --calibrate LABELLED_PAIRS or --threshold", "a threshold that nobody measured is a guess", "label some pairs, or give the number that was calibrated before")
+        raise ContractError("cluster.threshold", "give --calibrate LABELLED_PAIRS or --threshold",
+                            "a threshold that nobody measured is a guess",
+                            "label some pairs, or give the number that was calibrated before")
     rows = read_rows(source)
     embed, settings = _encoder(model)
-    chosen = labelled.calibrate_pairs(labelled.read_labelled(calibrate, same_from=same_from), embed, precision, settings.seed) if calibrate else None
+    chosen = labelled.calibrate_pairs(labelled.read_labelled(calibrate, same_from=same_from), embed, precision,
+                                      settings.seed) if calibrate else None
     at = chosen.threshold if chosen else threshold
     how = str(chosen or f"threshold {at}, as given")
     if {"anchor", "positive"} <= set(rows[0]):
         scores = labelled.pair_scores([row["anchor"] for row in rows], [row["positive"] for row in rows], embed)
-        found, said, findings = [row | {"cosine": float(score), "same": bool(score >= at)} for row, score in zip(rows, scores)], f"{(scores >= at).sum()} of {len(rows)} pairs are the same", []
+        found, said, findings = ([row | {"cosine": float(score), "same": bool(score >= at)}
+                                  for row, score in zip(rows, scores)],
+                                 f"{(scores >= at).sum()} of {len(rows)} pairs are the same", [])
     else:
         texts = _texts(rows, text)
         done = same.deduplicate(texts, embed(texts), at, progress=not as_json)
-        found, said, findings = [row | {"keep": bool(keep), "stands_for": int(own), "reason": why} for row, keep, own, why in zip(rows, done.keep, done.representative, done.reason)], str(done), [done.finding(how)]
+        found, said, findings = ([row | {"keep": bool(keep), "stands_for": int(own), "reason": why}
+                                  for row, keep, own, why in zip(rows, done.keep, done.representative, done.reason)],
+                                 str(done), [done.finding(how)])
     _write_rows(found, out)
-    _show({"threshold": at, "calibration": how, "found": said, "findings": [_as_row(one) for one in findings], "rows": found}, as_json,
-          "\n".join([how, said, *(f"{one.status}: {one.evidence}; {one.fix}" for one in findings if one.status != "ok")]))
+    _show({"threshold": at, "calibration": how, "found": said,
+           "findings": [_as_row(one) for one in findings], "rows": found}, as_json,
+          "\n".join([how, said,
+                     *(f"{one.status}: {one.evidence}; {one.fix}" for one in findings if one.status != "ok")]))
 
 # %% ../nbs/11b_cli.ipynb #f09a1936
 if __name__ == "__main__" and "__file__" in globals():

@@ -23,12 +23,18 @@ from .split import copy_groups, held_out_documents, load_corpus
 
 # %% ../nbs/02d2_click_simulation.ipynb #acf3ebb2
 def open_domain(spec: PipelineSpec, settings: Settings) -> tuple[Corpus, Judged]:
-    "The documents that training may see, and the train questions judged on these alone. Which they are is kept in the store."
+    """The documents that training may see, and the train questions judged on these
+    alone. Which they are is kept in the store."""
     whole = load_corpus(spec, settings)
-    read = lambda name: read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / f"{name}.tsv", whole)
-    train, judged = read("train"), [read(name) for name in (spec.validation.dev, spec.validation.test, spec.validation.production) if name]
-    recipe = {"corpus": whole.content, "judged": sorted(set().union(*(split.relevant() for split in judged))), "code": source_of(copy_groups, held_out_documents, *NEAR_COPY_CODE)}
-    write = lambda folder: (folder / "held.json").write_text(json.dumps(sorted(held_out_documents(whole, copy_groups(whole), judged)))) and None
+    read = lambda name: read_judged(spec.folder / spec.data.queries,
+                                    spec.folder / spec.data.qrels / f"{name}.tsv", whole)
+    train, judged = (read("train"),
+                     [read(name) for name in (spec.validation.dev, spec.validation.test, spec.validation.production)
+                      if name])
+    recipe = {"corpus": whole.content, "judged": sorted(set().union(*(split.relevant() for split in judged))),
+              "code": source_of(copy_groups, held_out_documents, *NEAR_COPY_CODE)}
+    write = lambda folder: (folder / "held.json").write_text(
+        json.dumps(sorted(held_out_documents(whole, copy_groups(whole), judged)))) and None
     held = set(json.loads((artifact("held-out", recipe, write, settings).path / "held.json").read_text()))
     corpus = whole.subset(set(whole.ids) - held)
     mine = [q for q, grades in train.qrels.items() if set(grades) <= set(corpus.ids)]
@@ -45,7 +51,8 @@ class Users:
         searches: how many in all; `navigational`: the share that types a name.
         eta: examination of rank k is k^-eta (Joachims et al., 2017); 0 looks at everything.
         noise: chance to click an examined result at rank 1 that is no answer; `noise`/k at rank k.
-        stop: chance to leave after a click on an answer, as in the cascade model of Craswell et al. (2008); 0: clicks are independent.
+        stop: chance to leave after a click on an answer, as in the cascade model of
+            Craswell et al. (2008); 0: clicks are independent.
         rankers: versions of the engine that serve at random; `spread`: sd of the log-normal factor on their scores.
         questions, names: most distinct queries of each kind; `zipf`: exponent of their popularity.
     """
@@ -74,7 +81,8 @@ def typed_name(name: str, draw: np.random.Generator, slips: float = 0.12) -> str
     if len(text) < 5 or draw.random() >= slips:
         return text
     at = int(draw.integers(1, len(text) - 1))
-    return (text[:at] + text[at + 1:], text[:at] + text[at] + text[at:], text[:at] + text[at + 1] + text[at] + text[at + 2:])[int(draw.integers(3))]
+    return (text[:at] + text[at + 1:], text[:at] + text[at] + text[at:],
+            text[:at] + text[at + 1] + text[at] + text[at + 2:])[int(draw.integers(3))]
 
 # %% ../nbs/02d2_click_simulation.ipynb #9c1d5b64
 _PAGE = 10
@@ -93,7 +101,8 @@ def searches(corpus: Corpus, questions: Judged, names: Sequence[str], seed: int 
     draw = np.random.default_rng(seed)
     typed = {f"name:{name}": (typed_name(name, draw), name) for name in names}
     found = bm25(corpus, dict(questions.queries) | {key: text for key, (text, _) in typed.items()}, k=3 * _PAGE)
-    asked = [Search(text, "informational", questions.qrels[q], found.get(q, {})) for q, text in questions.queries.items()]
+    asked = [Search(text, "informational", questions.qrels[q], found.get(q, {}))
+             for q, text in questions.queries.items()]
     asked += [Search(text, "navigational", {name: 2}, found.get(key, {})) for key, (text, name) in typed.items()]
     return [one for one in asked if len(one.found) >= _PAGE and any(one.answers.get(d, 0) > 0 for d in one.found)]
 
@@ -114,7 +123,8 @@ def _clicks(one: Search, shown: Sequence[str], users: Users, draw: np.random.Gen
     return clicked
 
 # %% ../nbs/02d2_click_simulation.ipynb #4eeff11e
-def _popular(pool: Sequence[Search], intent: str, users: Users, draw: np.random.Generator) -> tuple[list[Search], np.ndarray]:
+def _popular(pool: Sequence[Search], intent: str, users: Users,
+             draw: np.random.Generator) -> tuple[list[Search], np.ndarray]:
     "Searches of one intent, and the cumulative weights of their popularity."
     some = [one for one in pool if one.intent == intent]
     some = [some[i] for i in draw.permutation(len(some))[:users.names if intent == "navigational" else users.questions]]
@@ -122,9 +132,11 @@ def _popular(pool: Sequence[Search], intent: str, users: Users, draw: np.random.
 
 # %% ../nbs/02d2_click_simulation.ipynb #772738b5
 def simulate(pool: Sequence[Search], users: Users) -> list[dict]:
-    """The log: one row per click, and one with an empty document for a search without a click. The same arguments give the same rows.
+    """The log: one row per click, and one with an empty document for a search without a
+    click. The same arguments give the same rows.
 
-    Columns: session, query, page, shown (ids separated by |, where the page is new), position (from 1), document, and the truth, which
+    Columns: session, query, page, shown (ids separated by |, where the page is new), position
+    (from 1), document, and the truth, which
     no detector may read: truth_intent, truth_relevant.
     """
     draw = np.random.default_rng(users.seed)
@@ -140,7 +152,8 @@ def simulate(pool: Sequence[Search], users: Users) -> list[dict]:
         row["page"], shown = pages[id(one), ranker]
         for position in _clicks(one, shown, users, draw) or [0]:
             document = shown[position - 1] if position else ""
-            truth = {"truth_intent": one.intent, "truth_relevant": int(one.answers.get(document, 0) > 0) if position else ""}
+            truth = {"truth_intent": one.intent,
+                     "truth_relevant": int(one.answers.get(document, 0) > 0) if position else ""}
             rows.append(row | {"position": position or "", "document": document} | truth)
             row["shown"] = ""
     return rows
@@ -156,7 +169,8 @@ def write_clicks(rows: Sequence[Mapping], path: Path) -> Path:
 
 # %% ../nbs/02d2_click_simulation.ipynb #91153276
 def against_truth(rows: Sequence[Mapping], dropped: Mapping[str, Sequence[int]]) -> dict[str, float]:
-    """Precision and recall of each reason for dropping a click, and the share of right pairs before and after; NaN where there is nothing to count.
+    """Precision and recall of each reason for dropping a click, and the share of right pairs before and
+    after; NaN where there is nothing to count.
 
     Args:
         dropped: row numbers by reason (`navigational`, `position`), as in `FilteredClicks`.
@@ -170,11 +184,13 @@ def against_truth(rows: Sequence[Mapping], dropped: Mapping[str, Sequence[int]])
     ratio = lambda part, whole: len(part & whole) / len(whole) if whole else float("nan")
     return {"name precision": ratio(named, found), "name recall": ratio(found, named),
             "position precision": ratio(wrong, placed), "position recall": ratio(placed, wrong),
-            "right before": ratio(right, pairs(clicks)), "right after": ratio(right, kept), "right kept": ratio(kept, right), "clicks": len(clicks), "pairs kept": len(kept)}
+            "right before": ratio(right, pairs(clicks)), "right after": ratio(right, kept),
+            "right kept": ratio(kept, right), "clicks": len(clicks), "pairs kept": len(kept)}
 
 # %% ../nbs/02d2_click_simulation.ipynb #d0b643b9
 def training_sets(rows: Sequence[Mapping], corpus: Corpus, filtered: PairSet, limit: int = 2000) -> dict[str, PairSet]:
-    """Equally many distinct pairs of one log, at most `limit`, chosen by hash: `raw` (every click), `filtered`, and `oracle` (by the truth)."""
+    """Equally many distinct pairs of one log, at most `limit`, chosen by hash: `raw` (every click),
+    `filtered`, and `oracle` (by the truth)."""
     clicks = [row for row in rows if row["document"] in corpus.position]
     right = [row for row in clicks if (row["truth_intent"], str(row["truth_relevant"])) == ("informational", "1")]
 

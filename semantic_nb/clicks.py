@@ -21,9 +21,11 @@ from .data import MAX_UNRESOLVED, Corpus, Finding, PairSet
 # %% ../nbs/02d_clicks.ipynb #d187d9c0
 @dataclass(frozen=True)
 class ClickLog:
-    """Clicks by row (from 0), each with its place in `pairs`; `clicked` and `shown`, shape (pairs, DEPTH), count clicks and impressions by rank.
+    """Clicks by row (from 0), each with its place in `pairs`; `clicked` and `shown`, shape (pairs,
+    DEPTH), count clicks and impressions by rank.
 
-    Ranks from DEPTH on share the last column; `shown` is None where the log does not say; `unresolved` are rows left out."""
+    Ranks from DEPTH on share the last column; `shown` is None where the log does
+    not say; `unresolved` are rows left out."""
     rows: tuple[int, ...] = field(repr=False)
     pair: np.ndarray = field(repr=False)
     pairs: tuple[tuple[str, str], ...] = field(repr=False)
@@ -40,7 +42,8 @@ def _position(row: Mapping, number: int) -> int:
     except (TypeError, ValueError):
         found = math.nan
     if not (math.isfinite(found) and found >= 1 and found.is_integer()):
-        raise ContractError("data.clicks.position", f"row {number + 1} has the position {row['position']!r}", "position bias is estimated by rank, counted from 1",
+        raise ContractError("data.clicks.position", f"row {number + 1} has the position {row['position']!r}",
+                            "position bias is estimated by rank, counted from 1",
                             "write positions as whole numbers from 1, on the first page and on later ones")
     return int(found)
 
@@ -60,17 +63,20 @@ def _key(row: Mapping, name: str, number: int) -> tuple:
 def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
     """A click log from rows with `query`, `document`, `position`, and, where known, `session`, `page` and `shown`.
 
-    `shown` holds the ids from rank 1 down to the last one shown (a list, or separated by |). A row with an empty document is a search without a click.
-    Queries that differ in case or spaces are one.
+    `shown` holds the ids from rank 1 down to the last one shown (a list, or separated by |). A row with an empty
+    document is a search without a click. Queries that differ in case or spaces are one.
 
     Raises:
-        ContractError: `data.columns`; `data.clicks.position`; `data.clicks.empty` if there is no click; `data.clicks.unresolved` if more
-            than 5 % of the clicks are on unknown documents, are not where the page shows them, or have no query.
+        ContractError: `data.columns`; `data.clicks.position`; `data.clicks.empty` if there is no
+            click; `data.clicks.unresolved` if more than 5 % of the clicks are on unknown documents, are
+            not where the page shows them, or have no query.
     """
     if missing := {"query", "document", "position"} - set(rows[0] if rows else ()):
         raise ContractError("data.columns", f"a click log without {', '.join(sorted(missing)) if rows else 'rows'}",
-                            "a click is a query, a document and the position at which it was shown", "name the columns query, document, position")
-    ids = {alias: id for id, meta in zip(corpus.ids, corpus.metadata) for alias in meta.get("aliases", ())} | {id: id for id in corpus.ids}
+                            "a click is a query, a document and the position at which it was shown",
+                            "name the columns query, document, position")
+    ids = ({alias: id for id, meta in zip(corpus.ids, corpus.metadata) for alias in meta.get("aliases", ())}
+           | {id: id for id in corpus.ids})
     queries, pages, at, lost = _queries(rows), _pages(rows), {}, []
     for number, row in enumerate(rows):
         if (document := str(row["document"] or "")).strip():
@@ -79,15 +85,20 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
             at.update({number: (queries[number], ids[document], position)} if fits else {})
             lost.extend([] if fits else [number])
     if not at and not lost:
-        raise ContractError("data.clicks.empty", f"{len(rows)} searches, and no click", "only a click says what somebody found relevant", "log the document and the position of each click")
+        raise ContractError("data.clicks.empty", f"{len(rows)} searches, and no click",
+                            "only a click says what somebody found relevant",
+                            "log the document and the position of each click")
     if len(lost) > MAX_UNRESOLVED * (len(at) + len(lost)):
         raise _unusable(rows, lost, len(at))
     searches = [(_key(row, "session", number), queries[number], pages[number]) for number, row in enumerate(rows)]
     first = {search: number for number, search in reversed([*enumerate(searches)])}
-    shown = Counter((queries[n], ids.get(document, document), k) for n in first.values() for k, document in enumerate(pages[n] or (), 1))
+    shown = Counter((queries[n], ids.get(document, document), k) for n in first.values()
+                    for k, document in enumerate(pages[n] or (), 1))
     pairs = {pair: place for place, pair in enumerate(dict.fromkeys((q, d) for q, d, _ in [*at.values(), *shown]))}
-    return ClickLog(tuple(at), np.array([pairs[q, d] for q, d, _ in at.values()]), tuple(pairs), _by_rank(Counter(at.values()), pairs),
-                    _by_rank(shown, pairs) if all(pages) else None, len(first), len(first) - len({searches[n] for n in (*at, *lost)}), tuple(lost))
+    return ClickLog(tuple(at), np.array([pairs[q, d] for q, d, _ in at.values()]), tuple(pairs),
+                    _by_rank(Counter(at.values()), pairs),
+                    _by_rank(shown, pairs) if all(pages) else None, len(first),
+                    len(first) - len({searches[n] for n in (*at, *lost)}), tuple(lost))
 
 # %% ../nbs/02d_clicks.ipynb #abe6b5a6
 DEPTH = 20
@@ -105,10 +116,14 @@ def _by_rank(counts: Mapping, pairs: Mapping) -> np.ndarray:
 
 # %% ../nbs/02d_clicks.ipynb #b0199c1c
 def _unusable(rows: Sequence[Mapping], lost: Sequence[int], good: int) -> ContractError:
-    some = ", ".join(f"row {n + 1}: {str(rows[n]['query'])[:40]!r} on {str(rows[n]['document'])[:60]!r}" for n in lost[:3])
-    return ContractError("data.clicks.unresolved", f"{len(lost)} of {good + len(lost)} clicks do not resolve{': ' if some else ''}{some}",
-                         "a click on a document that is not there, or not where it was shown, teaches nothing and bends the counts",
-                         "read the log with the corpus of its time, and keep query, document, position and shown in step")
+    some = ", ".join(f"row {n + 1}: {str(rows[n]['query'])[:40]!r} on {str(rows[n]['document'])[:60]!r}"
+                     for n in lost[:3])
+    return ContractError("data.clicks.unresolved",
+                         f"{len(lost)} of {good + len(lost)} clicks do not resolve{': ' if some else ''}{some}",
+                         "a click on a document that is not there, or not where it was shown, teaches "
+                         "nothing and bends the counts",
+                         "read the log with the corpus of its time, and keep query, "
+                         "document, position and shown in step")
 
 # %% ../nbs/02d_clicks.ipynb #c49585f0
 NAME_MATCH = 0.8
@@ -119,7 +134,8 @@ def name_match(query: str, id: str, title: str = "") -> float:
     if _QUESTION.match(query.casefold().strip()):
         return 0.0
     parts = [part for part in re.split(r"[./:#\s]+", id) if part]
-    names = {*(" ".join(parts[i:]) for i in range(len(parts))), " ".join(parts[:1] + parts[-1:]), title.partition("(")[0]}
+    names = {*(" ".join(parts[i:]) for i in range(len(parts))),
+             " ".join(parts[:1] + parts[-1:]), title.partition("(")[0]}
     typed = _letters(query)
     return max((_ratio(typed, _letters(name)) for name in names), default=0.0)
 
@@ -145,9 +161,11 @@ def navigational(log: ClickLog, corpus: Corpus, threshold: float = NAME_MATCH) -
 # %% ../nbs/02d_clicks.ipynb #9aa932a6
 @dataclass(frozen=True)
 class PositionModel:
-    """By rank, shape (ranks,): `raw` clicks per impression, and the chance of a click on a `relevant` and on an `other` result.
+    """By rank, shape (ranks,): `raw` clicks per impression, and the chance of a click
+    on a `relevant` and on an `other` result.
 
-    `posterior`, shape (pairs,): probability that a pair is relevant, NaN if left out. `varied`: clicks on results seen at two ranks or more."""
+    `posterior`, shape (pairs,): probability that a pair is relevant, NaN if left out. `varied`:
+    clicks on results seen at two ranks or more."""
     raw: np.ndarray = field(repr=False)
     relevant: np.ndarray = field(repr=False)
     other: np.ndarray = field(repr=False)
@@ -163,7 +181,8 @@ class PositionModel:
 ENOUGH = 200
 
 def _evidence(log: ClickLog, mine: np.ndarray) -> int:
-    "Clicks on results seen at several ranks. Raises `data.clicks.evidence` if the log cannot tell position from relevance."
+    """Clicks on results seen at several ranks. Raises `data.clicks.evidence` if the
+    log cannot tell position from relevance."""
     clicked = log.clicked[mine]
     varied = 0 if log.shown is None else int(clicked[(log.shown[mine] > 0).sum(1) > 1].sum())
     lacks = ("it does not say what was shown" if log.shown is None else
@@ -171,13 +190,17 @@ def _evidence(log: ClickLog, mine: np.ndarray) -> int:
              "it has no search without a click" if not log.without_click else
              f"{varied} clicks on results that were seen at two ranks, {ENOUGH} are needed" if varied < ENOUGH else "")
     if lacks:
-        raise ContractError("data.clicks.evidence", lacks, "position and relevance look alike unless one result is seen at several ranks, clicked or not",
-                            "log the page of every search, also of those without a click, and vary the order for a share of them")
+        raise ContractError("data.clicks.evidence", lacks,
+                            "position and relevance look alike unless one result is seen at "
+                            "several ranks, clicked or not",
+                            "log the page of every search, also of those without a click, and vary "
+                            "the order for a share of them")
     return varied
 
 # %% ../nbs/02d_clicks.ipynb #8322e126
 def position_model(log: ClickLog, without: Collection[str] = (), rounds: int = 500) -> PositionModel:
-    """Estimate examination and relevance by EM, leaving out the queries `without` (the navigational ones: they click what they came for).
+    """Estimate examination and relevance by EM, leaving out the queries `without` (the
+    navigational ones: they click what they came for).
 
     Raises:
         ContractError: `data.clicks.evidence` if the log cannot tell position from relevance.
@@ -185,7 +208,8 @@ def position_model(log: ClickLog, without: Collection[str] = (), rounds: int = 5
     mine = np.array([query not in without for query, _ in log.pairs])
     varied = _evidence(log, mine)
     ranks = int(np.flatnonzero(log.shown[mine].sum(0))[-1]) + 1
-    counts, kind, size = np.unique(np.hstack([log.clicked[mine, :ranks], log.shown[mine, :ranks]]), axis=0, return_inverse=True, return_counts=True)
+    counts, kind, size = np.unique(np.hstack([log.clicked[mine, :ranks], log.shown[mine, :ranks]]), axis=0,
+                                   return_inverse=True, return_counts=True)
     clicked, shown = counts[:, :ranks], np.maximum(counts[:, ranks:], counts[:, :ranks])
     usual = np.rint(shown @ np.arange(ranks) / shown.sum(1)).astype(int)
     raw = (size @ clicked + 0.5) / (size @ shown + 1)
@@ -211,7 +235,8 @@ def _rate(weight: np.ndarray, clicked: np.ndarray, shown: np.ndarray, raw: np.nd
 
 def _share(weight: np.ndarray, size: np.ndarray, usual: np.ndarray, ranks: int) -> np.ndarray:
     mean = np.average(weight, weights=size)
-    return np.clip((np.bincount(usual, weight * size, ranks) + 5 * mean) / (np.bincount(usual, size, ranks) + 5), 1e-4, 1 - 1e-4)
+    return np.clip((np.bincount(usual, weight * size, ranks) + 5 * mean) / (np.bincount(usual, size, ranks) + 5), 1e-4,
+                   1 - 1e-4)
 
 # %% ../nbs/02d_clicks.ipynb #886dc32a
 RELEVANT = 0.7
@@ -219,7 +244,8 @@ _TOLERATED, _SPOILT = 0.05, 0.5
 
 @dataclass(frozen=True)
 class FilteredClicks:
-    "Rows of a log by what became of them, the findings, and the pairs that are left. `model` is None without evidence on position."
+    """Rows of a log by what became of them, the findings, and the pairs that are left.
+    `model` is None without evidence on position."""
     kept: tuple[int, ...] = field(repr=False)
     dropped: Mapping[str, tuple[int, ...]] = field(repr=False)
     findings: tuple[Finding, ...]
@@ -230,7 +256,8 @@ class FilteredClicks:
 def filter_clicks(rows: Sequence[Mapping], corpus: Corpus, name: str = "clicks") -> FilteredClicks:
     """Training pairs from a click log: no navigational queries, and no click that its position explains.
 
-    Reads what `read_clicks` reads, and raises what it raises. Without evidence on position nothing is dropped for it, and the finding says so.
+    Reads what `read_clicks` reads, and raises what it raises. Without evidence on position nothing is
+    dropped for it, and the finding says so.
     """
     log = read_clicks(rows, corpus)
     named = navigational(log, corpus)
@@ -238,12 +265,16 @@ def filter_clicks(rows: Sequence[Mapping], corpus: Corpus, name: str = "clicks")
         model, lacks = position_model(log, named), None
     except ContractError as error:
         model, lacks = None, error
-    reason = ["navigational" if log.pairs[place][0] in named else "position" if model and model.posterior[place] < RELEVANT else "" for place in log.pair.tolist()]
-    dropped = {what: tuple(row for row, why in zip(log.rows, reason) if why == what) for what in ("navigational", "position")}
+    reason = ["navigational" if log.pairs[place][0] in named
+              else "position" if model and model.posterior[place] < RELEVANT else "" for place in log.pair.tolist()]
+    dropped = {what: tuple(row for row, why in zip(log.rows, reason) if why == what)
+               for what in ("navigational", "position")}
     kept = tuple(row for row, why in zip(log.rows, reason) if not why)
     left = dict.fromkeys(log.pairs[place] for place, why in zip(log.pair.tolist(), reason) if not why)
-    pairs = PairSet(name, "asymmetric", tuple(q for q, _ in left), tuple(corpus.passages[corpus.position[d]] for _, d in left), (), tuple(d for _, d in left))
-    findings = (_named(dropped["navigational"], rows, log, named), _placed(dropped["position"], rows, log, model, lacks))
+    pairs = PairSet(name, "asymmetric", tuple(q for q, _ in left),
+                    tuple(corpus.passages[corpus.position[d]] for _, d in left), (), tuple(d for _, d in left))
+    findings = (_named(dropped["navigational"], rows, log, named),
+                _placed(dropped["position"], rows, log, model, lacks))
     return FilteredClicks(kept, dropped | {"unresolved": log.unresolved}, findings, pairs, model)
 
 # %% ../nbs/02d_clicks.ipynb #0f21861f
@@ -259,13 +290,17 @@ def _named(dropped: Sequence[int], rows: Sequence[Mapping], log: ClickLog, named
                    "dropped; a name is found by a lexical index" if dropped else "", tuple(seen))
 
 # %% ../nbs/02d_clicks.ipynb #00967035
-def _placed(dropped: Sequence[int], rows: Sequence[Mapping], log: ClickLog, model: PositionModel | None, lacks: ContractError | None) -> Finding:
+def _placed(dropped: Sequence[int], rows: Sequence[Mapping], log: ClickLog, model: PositionModel | None,
+            lacks: ContractError | None) -> Finding:
     if model is None:
-        return Finding("data.clicks.position", "doubt", 0, f"not enough evidence: {lacks.args[0].splitlines()[0].partition('] ')[2]}", lacks.fix)
+        return Finding("data.clicks.position", "doubt", 0,
+                       f"not enough evidence: {lacks.args[0].splitlines()[0].partition('] ')[2]}", lacks.fix)
     on = int((~np.isnan(model.posterior[log.pair])).sum())
     deep = min(5, len(model.raw)) - 1
-    seen = [{"row": n, "query": rows[n]["query"], "document": rows[n]["document"], "position": rows[n]["position"]} for n in dropped[:5]]
-    evidence = (f"{len(dropped)} of {on} clicks on questions are explained by position; rank {deep + 1} is examined {model.examination[deep]:.2f} times as often as "
+    seen = [{"row": n, "query": rows[n]["query"], "document": rows[n]["document"], "position": rows[n]["position"]}
+            for n in dropped[:5]]
+    evidence = (f"{len(dropped)} of {on} clicks on questions are explained by position; rank {deep + 1} is examined "
+                f"{model.examination[deep]:.2f} times as often as "
                 f"rank 1 (clicks alone: {model.raw[deep] / model.raw[0]:.2f})")
     fix = "dropped; vary the order for a share of searches to keep more" if dropped else ""
     return Finding("data.clicks.position", _status(len(dropped) / on), len(dropped), evidence, fix, tuple(seen))

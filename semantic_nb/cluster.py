@@ -19,9 +19,11 @@ if TYPE_CHECKING:
 # %% ../nbs/08c_cluster.ipynb #2be98a82
 @dataclass(frozen=True)
 class Clusters:
-    """Labels of shape (n,), int, -1 for a text in no cluster; per cluster its rows nearest to the centre, its cohesion (mean cosine to the centre) and keywords.
+    """Labels of shape (n,), int, -1 for a text in no cluster; per cluster its rows nearest to the centre, its cohesion
+    (mean cosine to the centre) and keywords.
 
-    `outlier`, (n,) bool, marks texts in no cluster or far from the centre of theirs. `tree` is the linkage matrix of an agglomerative clustering, shape (n - 1, 4), else None.
+    `outlier`, (n,) bool, marks texts in no cluster or far from the centre of theirs. `tree` is the linkage matrix of an
+    agglomerative clustering, shape (n - 1, 4), else None.
     """
     method: str
     labels: np.ndarray = field(repr=False)
@@ -38,8 +40,11 @@ class Clusters:
 
     def table(self, texts: Sequence[str], most: int = 12) -> Table:
         "The largest clusters: size, cohesion, keywords, and the text nearest to the centre."
-        return Table([{"cluster": i, "size": int(size), "cohesion": cohesion, "keywords": ", ".join(words), "nearest to its centre": " ".join(texts[near[0]].split())[:70]}
-                      for i, (size, cohesion, words, near) in enumerate(zip(self.sizes, self.cohesion, self.keywords, self.representatives))][:most])
+        return Table([{"cluster": i, "size": int(size), "cohesion": cohesion, "keywords": ", ".join(words),
+                       "nearest to its centre": " ".join(texts[near[0]].split())[:70]}
+                      for i, (size, cohesion, words,
+                              near) in enumerate(zip(self.sizes, self.cohesion, self.keywords,
+                                                     self.representatives))][:most])
 
 # %% ../nbs/08c_cluster.ipynb #3fc2943a
 def class_keywords(texts: Sequence[str], labels: np.ndarray, most: int = 6) -> list[tuple[str, ...]]:
@@ -51,7 +56,8 @@ def class_keywords(texts: Sequence[str], labels: np.ndarray, most: int = 6) -> l
         counts = counter.fit_transform(joined).toarray()
     except ValueError:
         return [()] * len(joined)
-    weights = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1) * np.log1p(counts.sum() / len(joined) / counts.sum(axis=0))
+    weights = counts / np.maximum(counts.sum(axis=1, keepdims=True),
+                                  1) * np.log1p(counts.sum() / len(joined) / counts.sum(axis=0))
     words = counter.get_feature_names_out()
     return [tuple(words[i] for i in np.argsort(-row, kind="stable")[:most] if row[i] > 0) for row in weights]
 
@@ -79,7 +85,8 @@ def _to_centre(vectors: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 # %% ../nbs/08c_cluster.ipynb #2dc5f6cc
 def average_linkage(vectors: np.ndarray) -> np.ndarray:
-    """The linkage matrix of average linkage by cosine, shape (n - 1, 4), as scipy has it: two groups, their distance (1 - mean cosine), the size.
+    """The linkage matrix of average linkage by cosine, shape (n - 1, 4), as scipy has it: two groups,
+    their distance (1 - mean cosine), the size.
 
     Exact, with memory for the vectors only; about n matrix-vector products of the remaining groups.
     """
@@ -116,10 +123,12 @@ def _in_order(merges: np.ndarray) -> np.ndarray:
     return merges
 
 # %% ../nbs/08c_cluster.ipynb #848a2268
-def _agglomerative(vectors: np.ndarray, k: int | None, threshold: float | None, min_size: int) -> tuple[np.ndarray, np.ndarray]:
+def _agglomerative(vectors: np.ndarray, k: int | None, threshold: float | None,
+                   min_size: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.cluster.hierarchy import fcluster
     tree = average_linkage(vectors)
-    labels = fcluster(tree, 1 - threshold, "distance") if k is None else fcluster(tree, _groups_for(tree, k, min_size), "maxclust")
+    labels = fcluster(tree, 1 - threshold,
+                      "distance") if k is None else fcluster(tree, _groups_for(tree, k, min_size), "maxclust")
     large = np.bincount(labels)[labels] >= min_size
     return np.where(large, labels, -1), tree
 
@@ -131,18 +140,22 @@ def _groups_for(tree: np.ndarray, k: int, min_size: int) -> int:
     gained = large[one].astype(int) + large[other] - large[len(tree) + 1:]
     counts = int(large[-1]) + np.append(0, np.cumsum(gained[::-1]))
     if counts.max() < k:
-        raise ContractError("cluster.k", f"at most {counts.max()} groups of at least {min_size}, asked for {k}", "average linkage leaves alone what is far from everything", "a smaller k or min_size")
+        raise ContractError("cluster.k", f"at most {counts.max()} groups of at least {min_size}, asked for {k}",
+                            "average linkage leaves alone what is far from everything", "a smaller k or min_size")
     return int(np.argmax(counts >= k)) + 1
 
 # %% ../nbs/08c_cluster.ipynb #58982cf9
-def cluster(vectors: np.ndarray, texts: Sequence[str], method: str, k: int | None = None, threshold: float | None = None, min_size: int = 3, seed: int = 1) -> Clusters:
+def cluster(vectors: np.ndarray, texts: Sequence[str], method: str, k: int | None = None,
+            threshold: float | None = None, min_size: int = 3, seed: int = 1) -> Clusters:
     """Cluster unit vectors, (n, dim), float32, and describe the clusters by their texts.
 
     Args:
-        method: `kmeans` (needs `k`), `agglomerative` (`k`, or a calibrated cosine `threshold`), `communities` (needs `threshold`).
+        method: `kmeans` (needs `k`), `agglomerative` (`k`, or a calibrated cosine
+            `threshold`), `communities` (needs `threshold`).
         min_size: agglomerative groups and communities below it are outliers.
     Raises:
-        ContractError: `cluster.vectors`, `cluster.threshold` as in `check_vectors`; `cluster.method`, `cluster.k` for what is missing or impossible.
+        ContractError: `cluster.vectors`, `cluster.threshold` as in `check_vectors`; `cluster.method`,
+            `cluster.k` for what is missing or impossible.
     """
     _check(vectors, texts, method, k, threshold)
     order = canonical_order(vectors)
@@ -166,16 +179,22 @@ def cluster(vectors: np.ndarray, texts: Sequence[str], method: str, k: int | Non
 def _check(vectors, texts, method: str, k: int | None, threshold: float | None) -> None:
     check_vectors(vectors, threshold or 0.0)
     if method not in ("kmeans", "agglomerative", "communities"):
-        raise ContractError("cluster.method", f"{method!r} is no method", "the question chooses the method", "kmeans for known categories, agglomerative for levels, communities for near-duplicates")
+        raise ContractError("cluster.method", f"{method!r} is no method", "the question chooses the method",
+                            "kmeans for known categories, agglomerative for levels, communities for near-duplicates")
     if len(texts) != len(vectors):
-        raise ContractError("cluster.vectors", f"{len(texts)} texts, {len(vectors)} vectors", "a row of one is not a row of the other", "encode these texts")
-    if method == "kmeans" and k is None or method == "communities" and threshold is None or k is None and threshold is None:
-        raise ContractError("cluster.k", f"{method} without {'k' if method == 'kmeans' else 'a threshold'}", "nothing in the vectors says how many groups there are",
+        raise ContractError("cluster.vectors", f"{len(texts)} texts, {len(vectors)} vectors",
+                            "a row of one is not a row of the other", "encode these texts")
+    if (method == "kmeans" and k is None or method == "communities" and threshold is None
+            or k is None and threshold is None):
+        raise ContractError("cluster.k", f"{method} without {'k' if method == 'kmeans' else 'a threshold'}",
+                            "nothing in the vectors says how many groups there are",
                             "give k for kmeans, a calibrated threshold for communities, either for agglomerative")
     different = len(np.unique(vectors, axis=0)) if k else 0
     if k is not None and not 2 <= k <= different:
-        raise ContractError("cluster.k", f"k = {k} for {different} different vectors", "more clusters than points are empty ones", f"2 to {different}")
+        raise ContractError("cluster.k", f"k = {k} for {different} different vectors",
+                            "more clusters than points are empty ones", f"2 to {different}")
 
+# %% ../nbs/08c_cluster.ipynb #6b3c435c
 def _by_size(labels: np.ndarray) -> np.ndarray:
     "The same partition, numbered by size; ties by first row."
     names, first, counts = np.unique(labels[labels >= 0], return_index=True, return_counts=True)
@@ -187,7 +206,8 @@ def _described(method: str, vectors, texts, labels: np.ndarray, tree) -> Cluster
     near = _to_centre(vectors, labels)
     own = [np.flatnonzero(labels == label) for label in range(labels.max() + 1)]
     middle = tuple(tuple(int(i) for i in rows[np.argsort(-near[rows], kind="stable")[:5]]) for rows in own)
-    return Clusters(method, labels, _far(near, labels), middle, tuple(float(near[rows].mean()) for rows in own), tuple(class_keywords(texts, labels)) if own else (), tree)
+    return Clusters(method, labels, _far(near, labels), middle, tuple(float(near[rows].mean()) for rows in own),
+                    tuple(class_keywords(texts, labels)) if own else (), tree)
 
 # %% ../nbs/08c_cluster.ipynb #88c4a682
 def topic_tree(vectors: np.ndarray, texts: Sequence[str], clusters: Clusters, branches: int = 5, most: int = 4) -> str:
@@ -198,14 +218,17 @@ def topic_tree(vectors: np.ndarray, texts: Sequence[str], clusters: Clusters, br
     lines = []
     for b, words in enumerate(class_keywords(texts, upper, most)):
         lines.append(f"- **{', '.join(words)}** ({(upper == b).sum()})")
-        lines += [f"    - {', '.join(clusters.keywords[c][:most])} ({clusters.sizes[c]})" for c in np.flatnonzero(branch == b)]
+        lines += [f"    - {', '.join(clusters.keywords[c][:most])} ({clusters.sizes[c]})"
+                  for c in np.flatnonzero(branch == b)]
     return "\n".join(lines)
 
 def _centre_linkage(vectors: np.ndarray, clusters: Clusters) -> np.ndarray:
     from scipy.cluster.hierarchy import linkage
     if len(clusters.cohesion) < 2:
-        raise ContractError("cluster.k", f"{len(clusters.cohesion)} cluster(s)", "a tree joins at least two", "lower the threshold, or min_size")
-    return linkage(np.stack([vectors[clusters.labels == c].mean(axis=0) for c in range(len(clusters.cohesion))]), "average", metric="cosine")
+        raise ContractError("cluster.k", f"{len(clusters.cohesion)} cluster(s)", "a tree joins at least two",
+                            "lower the threshold, or min_size")
+    return linkage(np.stack([vectors[clusters.labels == c].mean(axis=0) for c in range(len(clusters.cohesion))]),
+                   "average", metric="cosine")
 
 # %% ../nbs/08c_cluster.ipynb #1a1c1a17
 def draw_dendrogram(vectors: np.ndarray, clusters: Clusters, most: int = 3) -> None:
@@ -213,13 +236,15 @@ def draw_dendrogram(vectors: np.ndarray, clusters: Clusters, most: int = 3) -> N
     from scipy.cluster.hierarchy import dendrogram
     fig, ax = figure(8, 0.28 * len(clusters.cohesion) + 0.8)
     names = [f"{', '.join(words[:most])} ({size})" for words, size in zip(clusters.keywords, clusters.sizes)]
-    dendrogram(_centre_linkage(vectors, clusters), labels=names, orientation="right", ax=ax, color_threshold=0, above_threshold_color=COLOURS["blue"], leaf_font_size=8)
+    dendrogram(_centre_linkage(vectors, clusters), labels=names, orientation="right", ax=ax, color_threshold=0,
+               above_threshold_color=COLOURS["blue"], leaf_font_size=8)
     ax.set(xlabel="cosine distance of the centres")
     ax.grid(False)
 
 # %% ../nbs/08c_cluster.ipynb #dcb71724
 def interactive_map(points: np.ndarray, texts: Sequence[str], names: Sequence[str]) -> "Figure":
-    """A plotly scatter of points, (n, 2): hover shows the text, a click on a name filters. `write_html` of the result makes a page of it.
+    """A plotly scatter of points, (n, 2): hover shows the text, a click on a name filters.
+    `write_html` of the result makes a page of it.
 
     Raises:
         ContractError: `cluster.map` if plotly is not installed.
@@ -227,6 +252,8 @@ def interactive_map(points: np.ndarray, texts: Sequence[str], names: Sequence[st
     try:
         import plotly.express as px
     except ModuleNotFoundError:
-        raise ContractError("cluster.map", "plotly is not installed", "the interactive map is optional", "pip install 'semantic_nb[map]', or use draw_map") from None
+        raise ContractError("cluster.map", "plotly is not installed", "the interactive map is optional",
+                            "pip install 'semantic_nb[map]', or use draw_map") from None
     shown = [" ".join(text.split())[:120] for text in texts]
-    return px.scatter(x=points[:, 0], y=points[:, 1], color=list(names), hover_name=shown, labels={"x": "", "y": "", "color": "cluster"}, template="simple_white")
+    return px.scatter(x=points[:, 0], y=points[:, 1], color=list(names), hover_name=shown,
+                      labels={"x": "", "y": "", "color": "cluster"}, template="simple_white")

@@ -4,7 +4,6 @@
 __all__ = ['Question', 'make_sheet', 'Coherence', 'score', 'read_answers', 'write_answers', 'ask', 'judge', 'coherence_text']
 
 # %% ../nbs/08e_coherence.ipynb #789ffb77
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,16 +25,20 @@ class Question:
     texts: tuple[str, ...]
     intruder: int = field(repr=False)
 
-def make_sheet(texts: Sequence[str], labels: np.ndarray, per_cluster: int = 4, most: int = 20, seed: int = 1) -> tuple[Question, ...]:
-    """One question per cluster with at least `per_cluster` texts, the largest `most` of them; labels of shape (n,), -1 for outliers.
+def make_sheet(texts: Sequence[str], labels: np.ndarray, per_cluster: int = 4, most: int = 20,
+               seed: int = 1) -> tuple[Question, ...]:
+    """One question per cluster with at least `per_cluster` texts, the largest `most` of
+    them; labels of shape (n,), -1 for outliers.
 
     Raises:
         ContractError: `cluster.labels` if there are fewer than two such clusters to ask about.
     """
-    draw, rows = np.random.default_rng(seed), [np.flatnonzero(labels == label) for label in range(int(labels.max(initial=-1)) + 1)]
+    draw, rows = (np.random.default_rng(seed),
+                  [np.flatnonzero(labels == label) for label in range(int(labels.max(initial=-1)) + 1)])
     asked = [label for label, own in enumerate(rows) if len(own) >= per_cluster][:most]
     if len(asked) < 2:
-        raise ContractError("cluster.labels", f"{len(asked)} clusters of at least {per_cluster} texts", "an intruder comes from another cluster", "cluster with a smaller k or a lower threshold")
+        raise ContractError("cluster.labels", f"{len(asked)} clusters of at least {per_cluster} texts",
+                            "an intruder comes from another cluster", "cluster with a smaller k or a lower threshold")
     questions = []
     for label in asked:
         own = [texts[i] for i in draw.choice(rows[label], per_cluster, replace=False)]
@@ -63,36 +66,42 @@ def score(sheet: Sequence[Question], answers: Mapping[int, int]) -> Coherence:
     Raises:
         ContractError: `cluster.answers` for no answer, or one that fits no question.
     """
+    from scipy.stats import binomtest
     wrong = [q for q, place in answers.items() if not (0 <= q < len(sheet) and 0 <= place < len(sheet[q].texts))]
     if not answers or wrong:
-        raise ContractError("cluster.answers", f"{len(answers)} answers; none of the sheet: {wrong}", "a share of no answers is not a number", "answer some questions of this sheet")
+        raise ContractError("cluster.answers", f"{len(answers)} answers; none of the sheet: {wrong}",
+                            "a share of no answers is not a number", "answer some questions of this sheet")
     found = {sheet[q].cluster: place == sheet[q].intruder for q, place in answers.items()}
-    n, p, z = len(answers), sum(sheet[q].intruder == place for q, place in answers.items()) / len(answers), 1.96
-    middle, half = (p + z * z / (2 * n)) / (1 + z * z / n), z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / (1 + z * z / n)
-    return Coherence(Estimate(p, max(0.0, middle - half), min(1.0, middle + half), n), 1 / len(sheet[0].texts), found)
+    right = binomtest(sum(sheet[q].intruder == place for q, place in answers.items()), len(answers))
+    limits = right.proportion_ci(method="wilson")
+    return Coherence(Estimate(right.statistic, limits.low, limits.high, right.n), 1 / len(sheet[0].texts), found)
 
 # %% ../nbs/08e_coherence.ipynb #a3e9114d
 def read_answers(path: Path, sheet: Sequence[Question]) -> dict[int, int]:
-    "The answers so far, empty if there are none. Raises `ContractError` (`cluster.answers`) if they belong to another sheet."
+    """The answers so far, empty if there are none. Raises `ContractError`
+    (`cluster.answers`) if they belong to another sheet."""
     import json
     if not path.is_file():
         return {}
     stored = json.loads(path.read_text(encoding="utf-8"))
     if stored["sheet"] != _name_of(sheet):
-        raise ContractError("cluster.answers", f"{path.name} answers another sheet", "the clusters have changed since", "delete it, or name another file")
+        raise ContractError("cluster.answers", f"{path.name} answers another sheet", "the clusters have changed since",
+                            "delete it, or name another file")
     return {int(q): place for q, place in stored["answers"].items()}
 
 def write_answers(path: Path, sheet: Sequence[Question], answers: Mapping[int, int]) -> None:
     "Answers with the sheet they belong to and their score, atomically."
     result = score(sheet, answers)
-    write_json(path, {"sheet": _name_of(sheet), "answers": dict(answers), "share": result.share.value, "low": result.share.low, "high": result.share.high,
+    write_json(path, {"sheet": _name_of(sheet), "answers": dict(answers), "share": result.share.value,
+                      "low": result.share.low, "high": result.share.high,
                       "n": result.share.n, "chance": result.chance, "text": str(result)})
 
 def _name_of(sheet: Sequence[Question]) -> str:
     return fingerprint([[question.texts, question.intruder] for question in sheet])
 
 # %% ../nbs/08e_coherence.ipynb #b7cb8bf3
-def ask(sheet: Sequence[Question], path: Path, read: Callable[[str], str] = input, say: Callable[[str], None] = print) -> dict[int, int]:
+def ask(sheet: Sequence[Question], path: Path, read: Callable[[str], str] = input,
+        say: Callable[[str], None] = print) -> dict[int, int]:
     "Ask in the terminal: a number and Enter; an empty line ends. Continues what `path` holds."
     answers = read_answers(path, sheet)
     for q, question in enumerate(sheet):
@@ -114,7 +123,8 @@ def judge(sheet: Sequence[Question], path: Path) -> "VBox":
     "The sheet as a widget; every answer is written to `path` at once."
     import ipywidgets as widgets
     answers = read_answers(path, sheet)
-    head, buttons, typed = widgets.HTML(), widgets.VBox(), widgets.Text(placeholder="number, Enter", layout={"width": "12em"})
+    head, buttons, typed = (widgets.HTML(), widgets.VBox(),
+                            widgets.Text(placeholder="number, Enter", layout={"width": "12em"}))
     waiting = lambda: next((q for q in range(len(sheet)) if q not in answers), None)
 
     def give(place: int) -> None:
@@ -129,7 +139,8 @@ def judge(sheet: Sequence[Question], path: Path) -> "VBox":
             head.value, buttons.children, typed.layout.display = str(score(sheet, answers)), (), "none"
             return
         head.value = f"<b>Which one does not belong?</b> ({q + 1} of {len(sheet)})"
-        rows = [widgets.Button(description=f"{place}  {' '.join(text.split())[:110]}", layout={"width": "95%"}, style={"text_align": "left"}) for place, text in enumerate(sheet[q].texts, 1)]
+        rows = [widgets.Button(description=f"{place}  {' '.join(text.split())[:110]}", layout={"width": "95%"},
+                               style={"text_align": "left"}) for place, text in enumerate(sheet[q].texts, 1)]
         for place, row in enumerate(rows):
             row.on_click(lambda _, place=place: give(place))
         buttons.children, typed.value = tuple(rows), ""

@@ -28,93 +28,122 @@ if TYPE_CHECKING:
 MIN_QUERIES, WORTHWHILE = 20, 0.03
 
 def detectable(spread: float, n: int) -> float:
-    """The smallest mean difference that `n` paired queries show at 5 % two-sided with 80 % power: (1.96 + 0.84) spread / sqrt(n).
+    """The smallest mean difference that `n` paired queries show at 5 % two-sided with
+    80 % power: (1.96 + 0.84) spread / sqrt(n).
 
-    The inverse of `measure.queries_needed`, by normal approximation (for retrieval: Webber, Moffat and Zobel, 2008; Sakai, 2016).
+    The inverse of `measure.queries_needed`, by normal approximation (for retrieval:
+    Webber, Moffat and Zobel, 2008; Sakai, 2016).
 
     Args:
         spread: standard deviation of the per-query differences, in the metric's unit.
     Raises:
-        ContractError: `validate.power` below 20 queries, where the approximation means little, or for a spread that is not a positive number.
+        ContractError: `validate.power` below 20 queries, where the approximation means little, or
+            for a spread that is not a positive number.
     """
     if n < MIN_QUERIES or not 0 < spread < math.inf:
-        raise ContractError("validate.power", f"{n} queries, spread {spread:.3g}", "a handful of queries, or differences that never vary, say nothing about the next ones",
-                            f"label at least {MIN_QUERIES} queries, and give the spread of differences between two systems that differ")
+        raise ContractError("validate.power", f"{n} queries, spread {spread:.3g}",
+                            "a handful of queries, or differences that never vary, say nothing about the next ones",
+                            f"label at least {MIN_QUERIES} queries, and give the spread of differences "
+                            "between two systems that differ")
     return (1.96 + 0.84) * spread / math.sqrt(n)
 
 # %% ../nbs/09b_confidence.ipynb #979234f9
-def power_finding(known: Mapping[str, np.ndarray | float], n: int, metric: str, worthwhile: float = WORTHWHILE) -> Finding:
-    """`validate.power`: what difference `n` queries can show, and how many would show `worthwhile`; to be read before any comparison.
+def power_finding(known: Mapping[str, np.ndarray | float], n: int, metric: str,
+                  worthwhile: float = WORTHWHILE) -> Finding:
+    """`validate.power`: what difference `n` queries can show, and how many would show
+    `worthwhile`; to be read before any comparison.
 
     Args:
-        known: by name, per-query differences of two systems that are known before tuning, shape (m,), or a declared spread.
-            The first decides, so it is the one most like the planned comparison. `rows` holds them all.
+        known: by name, per-query differences of two systems that are known before tuning, shape (m,), or a declared
+            spread. The first decides, so it is the one most like the planned comparison. `rows` holds them all.
         worthwhile: the difference that the reader would act on, in the metric's unit.
     Raises:
         ContractError: `validate.power` for values that are not finite.
     """
-    spreads = {name: float(np.std(d, ddof=1)) if np.ndim(d) else float(d) for name, d in known.items() if np.ndim(d) == 0 or len(d) >= MIN_QUERIES}
+    spreads = {name: float(np.std(d, ddof=1)) if np.ndim(d) else float(d)
+               for name, d in known.items() if np.ndim(d) == 0 or len(d) >= MIN_QUERIES}
     if not all(map(math.isfinite, spreads.values())):
-        raise ContractError("validate.power", f"spreads {spreads}", "NaN in a score would make every difference look undetectable", "score the queries again")
+        raise ContractError("validate.power", f"spreads {spreads}",
+                            "NaN in a score would make every difference look undetectable", "score the queries again")
     spreads = {name: spread for name, spread in spreads.items() if spread > 0}
     if n < MIN_QUERIES or not spreads:
-        return Finding("validate.power", "doubt", n, f"not enough evidence: {n} queries and {len(spreads)} pairs of systems that differ; {MIN_QUERIES} and 1 are needed",
+        return Finding("validate.power", "doubt", n,
+                       f"not enough evidence: {n} queries and {len(spreads)} pairs of systems that differ; "
+                       f"{MIN_QUERIES} and 1 are needed",
                        f"label at least {MIN_QUERIES} queries")
-    rows = tuple({"known from": name, "spread": spread, "detectable": (least := detectable(spread, n)), "needed": math.ceil(n * (least / worthwhile) ** 2)}
+    rows = tuple({"known from": name, "spread": spread, "detectable": (least := detectable(spread, n)),
+                  "needed": math.ceil(n * (least / worthwhile) ** 2)}
                  for name, spread in spreads.items())
     first, enough = rows[0], rows[0]["detectable"] <= worthwhile
-    return Finding("validate.power", "ok" if enough else "doubt", n, f"{n} queries show a difference of {first['detectable']:.3f} {metric} or more (5 % two-sided, 80 % power; "
+    return Finding("validate.power", "ok" if enough else "doubt", n,
+                   f"{n} queries show a difference of {first['detectable']:.3f} {metric} or more "
+                   "(5 % two-sided, 80 % power; "
                    f"spread {first['spread']:.3f}, {first['known from']}); {worthwhile:g} needs {first['needed']}",
-                   "" if enough else f"label {first['needed'] - n} more queries, or claim nothing from a difference below {first['detectable']:.3f}", rows)
+                   "" if enough
+                   else f"label {first['needed'] - n} more queries, or claim nothing from a difference "
+                   f"below {first['detectable']:.3f}", rows)
 
 # %% ../nbs/09b_confidence.ipynb #4013ef27
 _WORD = re.compile(r"\w+")
 _CODE = re.compile(r"\w\w\.\w|\w[_/\\]\w|::|[()\[\]{}<>=@`|#]|[a-z][A-Z]")
 _ASKS = frozenset("how what which who whose when where why can could do does did is are should would will".split())
-_FORM = ("log words", "log characters", "question mark", "question word first", "non-letters", "capitals", "code-like words", "words not in the corpus")
+_FORM = ("log words", "log characters", "question mark", "question word first", "non-letters", "capitals",
+         "code-like words", "words not in the corpus")
 
 def surface(texts: Sequence[str], corpus: Corpus) -> np.ndarray:
-    "Eight measures of form in the order of `_FORM`, float64, shape (n, 8): two log counts, two yes or no, four shares. English is assumed only for question words."
+    """Eight measures of form in the order of `_FORM`, float64, shape (n, 8): two log counts, two yes or no, four
+    shares. English is assumed only for question words."""
     known = set(_WORD.findall("\n".join(corpus.passages).lower()))
     return np.array([_form(text, known) for text in texts], float).reshape(-1, len(_FORM))
 
 def _form(text: str, known: set[str]) -> tuple[float, ...]:
     words, visible, pieces = _WORD.findall(text.lower()), "".join(text.split()), text.split()
     part = lambda hits, of: sum(hits) / max(1, len(of))
-    return (math.log1p(len(words)), math.log1p(len(text)), any(mark in text for mark in "?？؟"), bool(words) and words[0] in _ASKS,
+    return (math.log1p(len(words)), math.log1p(len(text)), any(mark in text for mark in "?？؟"),
+            bool(words) and words[0] in _ASKS,
             part((not c.isalpha() for c in visible), visible), part((c.isupper() for c in visible), visible),
-            part((bool(_CODE.search(piece)) for piece in pieces), pieces), part((word not in known for word in words), words))
+            part((bool(_CODE.search(piece)) for piece in pieces), pieces),
+            part((word not in known for word in words), words))
 
 # %% ../nbs/09b_confidence.ipynb #5a981d8e
 _PERMUTATIONS = 999
 
 def _permuted(statistic, test: np.ndarray, production: np.ndarray, seed: int) -> "PermutationTestResult":
-    "Deal the labels again and again; `statistic` takes labels of shape (draws, n), 1 for production, and returns one value per draw."
+    """Deal the labels again and again; `statistic` takes labels of shape (draws, n), 1 for
+    production, and returns one value per draw."""
     from scipy.stats import permutation_test
     n = len(test) + len(production)
-    if not len(test) or not len(production) or test.shape[1] != production.shape[1] or not all(np.isfinite(side).all() for side in (test, production)):
-        raise ContractError("validate.drift", f"test {test.shape}, production {production.shape}, {sum(int((~np.isfinite(side)).sum()) for side in (test, production))} values not finite",
-                            "two samples are compared column by column, and NaN compares as nothing", "encode both with the same model, and leave no side empty")
+    if (not len(test) or not len(production) or test.shape[1] != production.shape[1]
+            or not all(np.isfinite(side).all() for side in (test, production))):
+        raise ContractError("validate.drift",
+                            f"test {test.shape}, production {production.shape}, "
+                            f"{sum(int((~np.isfinite(side)).sum()) for side in (test, production))} values not finite",
+                            "two samples are compared column by column, and NaN compares as nothing",
+                            "encode both with the same model, and leave no side empty")
 
     def labelled(_, rows: np.ndarray, axis: int) -> np.ndarray:
         labels = np.zeros((math.prod(rows.shape[:-1]), n))
         np.put_along_axis(labels, rows.reshape(len(labels), -1), 1, axis=1)
         return statistic(labels).reshape(rows.shape[:-1])
-    return permutation_test((np.arange(len(test)), np.arange(len(test), n)), labelled, n_resamples=_PERMUTATIONS, vectorized=True, alternative="greater", axis=-1, rng=seed)
+    return permutation_test((np.arange(len(test)), np.arange(len(test), n)), labelled, n_resamples=_PERMUTATIONS,
+                            vectorized=True, alternative="greater", axis=-1, rng=seed)
 
 # %% ../nbs/09b_confidence.ipynb #cd2409c9
 def surface_test(test: np.ndarray, production: np.ndarray, seed: int = 1) -> "PermutationTestResult":
     """Permutation test on the largest absolute standardised difference of any column, shapes (n, f) and (m, f).
 
-    Returns SciPy's result; `null_distribution` holds the largest difference under 999 random labellings (max-T; Westfall and Young, 1993).
+    Returns SciPy's result; `null_distribution` holds the largest difference under 999 random
+    labellings (max-T; Westfall and Young, 1993).
 
     Raises:
         ContractError: `validate.drift` for an empty side, different columns or NaN.
     """
-    return _permuted(lambda labels: np.abs(_differences(np.vstack([test, production]), labels)).max(axis=1), test, production, seed)
+    return _permuted(lambda labels: np.abs(_differences(np.vstack([test, production]), labels)).max(axis=1), test,
+                     production, seed)
 
 def _differences(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    "Mean of production minus mean of test, in standard deviations of all questions, shape (draws, f); 0 where a column is constant."
+    """Mean of production minus mean of test, in standard deviations of all questions, shape
+    (draws, f); 0 where a column is constant."""
     spread = features.std(axis=0)
     scaled = (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1)
     many = labels.sum(axis=1, keepdims=True)
@@ -122,17 +151,21 @@ def _differences(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 # %% ../nbs/09b_confidence.ipynb #d9a78db3
 def energy_test(test: np.ndarray, production: np.ndarray, seed: int = 1) -> "PermutationTestResult":
-    """Permutation test on the energy coefficient of two sets of vectors, shapes (n, dim) and (m, dim): (2 B - T - P) / 2 B.
+    """Permutation test on the energy coefficient of two sets of vectors, shapes (n,
+    dim) and (m, dim): (2 B - T - P) / 2 B.
 
-    B, T and P are the mean Euclidean distances between the sets, within test and within production (Székely and Rizzo, 2013, *Energy statistics*).
+    B, T and P are the mean Euclidean distances between the sets, within test and within production
+    (Székely and Rizzo, 2013, *Energy statistics*).
 
     Raises:
         ContractError: `validate.drift` for an empty side, different sizes, NaN, or vectors that are all the same.
     """
-    between = _distances(np.vstack([test, production])) if np.shape(test)[1:] == np.shape(production)[1:] else np.ones((1, 1))
+    between = (_distances(np.vstack([test, production])) if np.shape(test)[1:] == np.shape(production)[1:]
+               else np.ones((1, 1)))
     if not between.any():
         raise ContractError("validate.drift", f"all {len(between)} vectors are the same",
-                            "there is nothing to compare, and a p-value would look like an answer", "check the encoder and the texts")
+                            "there is nothing to compare, and a p-value would look like an answer",
+                            "check the encoder and the texts")
     return _permuted(lambda labels: _energy(between, labels), test, production, seed)
 
 def _distances(vectors: np.ndarray) -> np.ndarray:
@@ -155,8 +188,10 @@ class Questions:
 
     def __post_init__(self) -> None:
         if not len(self.texts) == len(self.vectors) == len(self.form):
-            raise ContractError("validate.drift", f"{len(self.texts)} texts, {len(self.vectors)} vectors, {len(self.form)} rows of form",
-                                "a row of the one would be shown for a row of the other", "give one vector and one row of form per text")
+            raise ContractError("validate.drift",
+                                f"{len(self.texts)} texts, {len(self.vectors)} vectors, {len(self.form)} rows of form",
+                                "a row of the one would be shown for a row of the other",
+                                "give one vector and one row of form per text")
 
     @classmethod
     def of(cls, texts: Sequence[str], model: "SentenceTransformer", corpus: Corpus) -> "Questions":
@@ -168,7 +203,8 @@ class Questions:
         return Questions(tuple(self.texts[i] for i in rows), self.vectors[rows], self.form[rows])
 
     def __add__(self, other: "Questions") -> "Questions":
-        return Questions(self.texts + other.texts, np.vstack([self.vectors, other.vectors]), np.vstack([self.form, other.form]))
+        return Questions(self.texts + other.texts, np.vstack([self.vectors, other.vectors]),
+                         np.vstack([self.form, other.form]))
 
 # %% ../nbs/09b_confidence.ipynb #7f146fe7
 _LEVEL, _MOST, _SHOWN = 0.05, 1000, 5
@@ -176,36 +212,47 @@ _LEVEL, _MOST, _SHOWN = 0.05, 1000, 5
 def drift(test: Questions, production: Questions, seed: int = 1) -> Finding:
     """`validate.drift`: could the production queries come from where the test queries come from? Needs no judgments.
 
-    `energy_test` on the vectors of the base and `surface_test` on the form, Holm-adjusted; status `doubt` at 5 %, or without enough evidence.
-    `rows` holds the production queries that differ most in what fired. Queries count as independent: give one per session if users repeat themselves.
+    `energy_test` on the vectors of the base and `surface_test` on the form, Holm-adjusted; status `doubt` at 5 %, or
+    without enough evidence. `rows` holds the production queries that differ most in what fired. Queries count as
+    independent: give one per session if users repeat themselves.
 
     Raises:
         ContractError: `validate.drift` for vectors of different size or with NaN.
     """
     distinct = [len({" ".join(text.lower().split()) for text in side.texts}) for side in (test, production)]
     if min(distinct) < MIN_QUERIES or _one_point(test.vectors, production.vectors):
-        return Finding("validate.drift", "doubt", 0, f"not enough evidence: {distinct[0]} distinct test and {distinct[1]} distinct production queries"
-                       + (", all with the same vector" if min(distinct) >= MIN_QUERIES else ""), f"collect at least {MIN_QUERIES} different queries of each, and check the encoder")
-    test, production = (side.take(np.sort(np.random.default_rng(seed).permutation(len(side.texts))[:_MOST])) for side in (test, production))
+        return Finding("validate.drift", "doubt", 0,
+                       f"not enough evidence: {distinct[0]} distinct test and {distinct[1]} distinct production queries"
+                       + (", all with the same vector" if min(distinct) >= MIN_QUERIES else ""),
+                       f"collect at least {MIN_QUERIES} different queries of each, and check the encoder")
+    test, production = (side.take(np.sort(np.random.default_rng(seed).permutation(len(side.texts))[:_MOST]))
+                        for side in (test, production))
     meaning, form = energy_test(test.vectors, production.vectors, seed), surface_test(test.form, production.form, seed)
     p, apart = holm([meaning.pvalue, form.pvalue]), _apart(test, production)
-    named = [f"{name} {by:+.1f} sd" for name, by in zip(_FORM, apart) if p[1] <= _LEVEL and abs(by) >= np.quantile(form.null_distribution, 1 - _LEVEL)]
+    named = [f"{name} {by:+.1f} sd" for name, by in zip(_FORM, apart)
+             if p[1] <= _LEVEL and abs(by) >= np.quantile(form.null_distribution, 1 - _LEVEL)]
     scores = {"meaning": _witness(test, production), "form": production.form @ (apart / _spread(test, production))}
-    rows = [row for (what, score), adjusted in zip(scores.items(), p) if adjusted <= _LEVEL for row in _furthest(score, production, what)]
+    rows = [row for (what, score), adjusted in zip(scores.items(), p) if adjusted <= _LEVEL
+            for row in _furthest(score, production, what)]
     return Finding("validate.drift", "doubt" if rows else "ok", len(production.texts) if rows else 0,
                    f"{len(production.texts)} production against {len(test.texts)} test queries: "
-                   f"meaning {p_text(p[0])} (energy coefficient {meaning.statistic:.4f}, 95 % of random labels below {np.quantile(meaning.null_distribution, 1 - _LEVEL):.4f}), "
+                   f"meaning {p_text(p[0])} (energy coefficient {meaning.statistic:.4f}, 95 % of random labels below "
+                   f"{np.quantile(meaning.null_distribution, 1 - _LEVEL):.4f}), "
                    f"form {p_text(p[1])}{' (' + ', '.join(named) + ')' if named else ''}; Holm-adjusted",
-                   "judge questions like these and put them into the evaluation set, before retraining" if rows else "", tuple(rows))
+                   "judge questions like these and put them into the evaluation set, before retraining" if rows else "",
+                   tuple(rows))
 
 # %% ../nbs/09b_confidence.ipynb #6f1b062f
 def _witness(test: Questions, production: Questions) -> np.ndarray:
-    "How much nearer each production query is to the other production queries than to the test (witness function; Gretton et al., 2012)."
+    """How much nearer each production query is to the other production queries than to the test
+    (witness function; Gretton et al., 2012)."""
     distances = _distances(np.vstack([test.vectors, production.vectors]))[len(test.texts):]
-    return distances[:, :len(test.texts)].mean(axis=1) - distances[:, len(test.texts):].sum(axis=1) / (len(production.texts) - 1)
+    return (distances[:, :len(test.texts)].mean(axis=1)
+            - distances[:, len(test.texts):].sum(axis=1) / (len(production.texts) - 1))
 
 def _furthest(scores: np.ndarray, production: Questions, what: str) -> list[dict]:
-    return [{"number": int(i), "differs in": what, "text": " ".join(production.texts[i].split())[:160]} for i in np.argsort(-scores, kind="stable")[:_SHOWN]]
+    return [{"number": int(i), "differs in": what, "text": " ".join(production.texts[i].split())[:160]}
+            for i in np.argsort(-scores, kind="stable")[:_SHOWN]]
 
 # %% ../nbs/09b_confidence.ipynb #50c7833c
 def _apart(test: Questions, production: Questions) -> np.ndarray:
@@ -220,46 +267,62 @@ def _one_point(test: np.ndarray, production: np.ndarray) -> bool:
     return test.shape[1:] == production.shape[1:] and bool(np.ptp(np.vstack([test, production]), axis=0).max() < 1e-6)
 
 # %% ../nbs/09b_confidence.ipynb #050894ad
-def production_gap(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1, resamples: int = 5000) -> Finding:
-    """`validate.production`: per-query values on production against those on the test, shapes (n,) and (m,), two independent samples.
+def production_gap(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1,
+                   resamples: int = 5000) -> Finding:
+    """`validate.production`: per-query values on production against those on the test,
+    shapes (n,) and (m,), two independent samples.
 
-    `fail` if the 95 % percentile bootstrap interval of the difference of means lies below zero; `doubt` below 20 queries on a side.
+    `fail` if the 95 % percentile bootstrap interval of the difference of means lies below
+    zero; `doubt` below 20 queries on a side.
 
     Raises:
         ContractError: `validate.production` for values that are not finite.
     """
     if not (np.isfinite(test).all() and np.isfinite(production).all()):
-        raise ContractError("validate.production", "a score is not finite", "a mean with NaN in it compares as nothing, so no warning would ever come", "score the queries again")
+        raise ContractError("validate.production", "a score is not finite",
+                            "a mean with NaN in it compares as nothing, so no warning would ever come",
+                            "score the queries again")
     if min(len(test), len(production)) < MIN_QUERIES:
-        return Finding("validate.production", "doubt", 0, f"not enough evidence: {len(test)} test and {len(production)} production queries", f"judge at least {MIN_QUERIES} of each")
+        return Finding("validate.production", "doubt", 0,
+                       f"not enough evidence: {len(test)} test and {len(production)} production queries",
+                       f"judge at least {MIN_QUERIES} of each")
     draw = np.random.default_rng(seed)
     means = [draw.choice(values, (resamples, len(values))).mean(axis=1) for values in (test, production)]
     low, high = np.percentile(means[1] - means[0], [2.5, 97.5])
-    evidence = f"{metric} on production is {production.mean() - test.mean():+.3f} [{low:+.3f}, {high:+.3f}] against the test"
-    return Finding("validate.production", "fail" if high < 0 else "ok", len(production) if high < 0 else 0, evidence, "fix the evaluation set before retraining" if high < 0 else "")
+    evidence = (f"{metric} on production is {production.mean() - test.mean():+.3f} [{low:+.3f}, "
+                f"{high:+.3f}] against the test")
+    return Finding("validate.production", "fail" if high < 0 else "ok", len(production) if high < 0 else 0, evidence,
+                   "fix the evaluation set before retraining" if high < 0 else "")
 
 # %% ../nbs/09b_confidence.ipynb #4545750f
-def production_warning(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1, resamples: int = 5000) -> str:
+def production_warning(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1,
+                       resamples: int = 5000) -> str:
     "The first line of a report if production scores lower than the test (see `production_gap`); else empty."
     found = production_gap(test, production, metric, seed, resamples)
     return f"Fix the evaluation set before retraining: {found.evidence}." if found.status == "fail" else ""
 
 # %% ../nbs/09b_confidence.ipynb #f9d8847f
-def how_sure(domain: Domain, runs: Mapping[tuple[str, int | None, str], Run], base: "SentenceTransformer", settings: Settings) -> dict[str, Finding]:
+def how_sure(domain: Domain, runs: Mapping[tuple[str, int | None, str], Run], base: "SentenceTransformer",
+             settings: Settings) -> dict[str, Finding]:
     """The findings of this chapter for one run: `minimum_detectable_difference`, `drift`, `production`.
 
     Args:
-        runs: by (system, dim, split): on the test, base at the full and at the served size and BM25; served on test and production.
+        runs: by (system, dim, split): on the test, base at the full and at the served size
+            and BM25; served on test and production.
     """
     v, dim, full = domain.spec.validation, domain.spec.index.dim, domain.spec.model.dims[0]
     scored = lambda system, size, split: per_query(v.metric, runs[system, size, split], domain.splits[split])
     at_dim = scored("base", dim, v.test)
-    known = {f"base at {full} against {dim}": scored("base", full, v.test) - at_dim, f"BM25 against base at {dim}": scored("BM25", None, v.test) - at_dim}
+    known = {f"base at {full} against {dim}": scored("base", full, v.test) - at_dim,
+             f"BM25 against base at {dim}": scored("BM25", None, v.test) - at_dim}
     found = {"minimum_detectable_difference": power_finding(known, len(at_dim), v.metric)}
     if not v.production:
         nothing = "not enough evidence: the spec names no production questions"
-        return found | {name: Finding(id, "doubt", 0, nothing, "collect queries of real users, and name them in [validation] production")
+        return found | {name: Finding(id, "doubt", 0, nothing,
+                                      "collect queries of real users, and name them in [validation] production")
                         for name, id in (("drift", "validate.drift"), ("production", "validate.production"))}
-    test, live = (Questions.of(list(domain.splits[split].queries.values()), base, domain.corpus) for split in (v.test, v.production))
+    test, live = (Questions.of(list(domain.splits[split].queries.values()), base, domain.corpus)
+                  for split in (v.test, v.production))
     return found | {"drift": drift(test, live, settings.seed),
-                    "production": production_gap(scored("served", dim, v.test), scored("served", dim, v.production), v.metric, settings.seed)}
+                    "production": production_gap(scored("served", dim, v.test),
+                                                 scored("served", dim, v.production), v.metric, settings.seed)}

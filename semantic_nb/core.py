@@ -92,7 +92,8 @@ def load_settings(start: Path | None = None, **override: Any) -> Settings:
     """Read `settings.ini`, the profile it names and the environment; `override` wins over all of them.
 
     Raises:
-        ContractError: `core.settings` for a missing file, an unknown profile, an unknown key or a value of the wrong type.
+        ContractError: `core.settings` for a missing file, an unknown profile, an
+            unknown key or a value of the wrong type.
     """
     root = _find_root(start)
     file = configparser.ConfigParser(inline_comment_prefixes=("#",))
@@ -103,7 +104,8 @@ def load_settings(start: Path | None = None, **override: Any) -> Settings:
     profiles = [name for name in file.sections() if name != "run"]
     if run.get("profile") not in profiles:
         raise ContractError("core.settings", f"profile {run.get('profile')!r} is not one of {', '.join(profiles)}",
-                            "a profile fixes how many documents and pairs a run sees", "name one of them, or add a section to settings.ini")
+                            "a profile fixes how many documents and pairs a run sees",
+                            "name one of them, or add a section to settings.ini")
     values = dict(file["run"]) | dict(file[run["profile"]]) | run
     _check_keys(set(values), set(known))
     try:
@@ -117,8 +119,10 @@ def load_settings(start: Path | None = None, **override: Any) -> Settings:
 # %% ../nbs/00_core.ipynb #8f05aa05
 def _check_keys(given: set[str], known: set[str]) -> None:
     if given != known:
-        raise ContractError("core.settings", f"unknown keys: {sorted(given - known)}; missing keys: {sorted(known - given)}",
-                            "a misspelt setting would be ignored, and a missing one guessed", f"the keys are {', '.join(sorted(known))}")
+        raise ContractError("core.settings",
+                            f"unknown keys: {sorted(given - known)}; missing keys: {sorted(known - given)}",
+                            "a misspelt setting would be ignored, and a missing one guessed",
+                            f"the keys are {', '.join(sorted(known))}")
 
 # %% ../nbs/00_core.ipynb #ad680d7f
 def fingerprint(thing: Any) -> str:
@@ -153,7 +157,8 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 # %% ../nbs/00_core.ipynb #0424d393
-_LAYER_OF = {"corpus": "data", "groups": "data", "stage1": "model", "stage2": "model", "model": "model", "index": "index"}
+_LAYER_OF = {"corpus": "data", "groups": "data", "stage1": "model", "stage2": "model",
+             "model": "model", "index": "index"}
 
 @dataclass(frozen=True)
 class Artifact:
@@ -168,14 +173,16 @@ class Artifact:
 
     @classmethod
     def open(cls, path: Path) -> "Artifact":
-        "Open and verify a finished folder. Raises `ContractError` (`model.store`, `index.store`, else `core.store`) if a file is missing or differs from its checksum."
+        """Open and verify a finished folder. Raises `ContractError` (`model.store`, `index.store`, else `core.store`)
+        if a file is missing or differs from its checksum."""
         try:
             found = cls(path, json.loads((path / "manifest.json").read_text(encoding="utf-8")))
             damaged = [name for name, known in found.manifest["files"].items() if file_hash(path / name) != known]
         except (FileNotFoundError, ValueError, KeyError) as error:
             damaged = [Path(getattr(error, "filename", None) or "manifest.json").name]
         if damaged:
-            raise ContractError(f"{_LAYER_OF.get(path.name.split('-')[0], 'core')}.store", f"{', '.join(damaged)} of {path.name} is missing or not what was written",
+            raise ContractError(f"{_LAYER_OF.get(path.name.split('-')[0], 'core')}.store",
+                                f"{', '.join(damaged)} of {path.name} is missing or not what was written",
                                 "a damaged file would answer, but not for the thing it claims to be",
                                 f"delete the folder {path.name} in the store; the next run builds it again")
         return found
@@ -183,7 +190,8 @@ class Artifact:
 # %% ../nbs/00_core.ipynb #7fb6a5d5
 def _finish(aside: Path, path: Path, recipe: Mapping, facts: Mapping) -> Artifact:
     "Write the manifest of a folder that was built aside, and put it in its place."
-    files = {str(p.relative_to(aside)): file_hash(p) for p in sorted(aside.rglob("*")) if p.is_file() and p.name != "manifest.json"}
+    files = {str(p.relative_to(aside)): file_hash(p)
+             for p in sorted(aside.rglob("*")) if p.is_file() and p.name != "manifest.json"}
     manifest = {"recipe": recipe, "facts": facts, "files": files}
     write_json(aside / "manifest.json", manifest)
     os.replace(aside, path)
@@ -233,19 +241,22 @@ def _disk_trouble(what: str) -> Iterator[None]:
         if (code := _disk_error(error)) not in DISK_ERRORS:
             raise
         raise ContractError("core.store", f"{what} could not be written: {os.strerror(code)}",
-                            "a half-written artifact is worse than none, so none was left; what existed before is untouched",
+                            "a half-written artifact is worse than none, so none was left; "
+                            "what existed before is untouched",
                             "free some space or set runs_dir to another disk, and run again") from error
 
 # %% ../nbs/00_core.ipynb #93e1e033
 def _disk_error(error: Exception) -> int | None:
-    "The errno behind an error: its own, the one that a Rust library quotes, or ENOSPC where torch only says that writing failed."
+    """The errno behind an error: its own, the one that a Rust library quotes, or ENOSPC
+    where torch only says that writing failed."""
     if isinstance(error, OSError):
         return error.errno
     quoted = re.search(r"os error (\d+)", str(error))
     return int(quoted[1]) if quoted else errno.ENOSPC if "PytorchStreamWriter" in str(error) else None
 
 # %% ../nbs/00_core.ipynb #d16937d0
-COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00", "purple": "#CC79A7", "grey": "#7f7f7f"}
+COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00",
+           "purple": "#CC79A7", "grey": "#7f7f7f"}
 
 # %% ../nbs/00_core.ipynb #3738d96c
 @dataclass(frozen=True)
@@ -255,15 +266,19 @@ class Table:
 
     def __str__(self) -> str:
         names = list(self.rows[0]) if self.rows else ["(empty)"]
-        cell = lambda value: f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
-        lines = [names, ["---"] * len(names), *([cell(row[name]) for name in names] for row in self.rows)]
+        lines = [names, ["---"] * len(names), *([self._cell(row[name]) for name in names] for row in self.rows)]
         return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    @staticmethod
+    def _cell(value: object) -> str:
+        return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
 
     _repr_markdown_ = __str__
 
 # %% ../nbs/00_core.ipynb #5a4bdade
 def figure(width: float = 8, height: float = 3.2, columns: int = 1):
-    "A Matplotlib figure and its axes in the house style: no box, a light grid, readable at the width of a page. Sizes in inches."
+    """A Matplotlib figure and its axes in the house style: no box, a light grid, readable
+    at the width of a page. Sizes in inches."""
     import matplotlib.pyplot as plt
     fig, axes = plt.subplots(1, columns, figsize=(width, height), layout="constrained", squeeze=False)
     for ax in axes[0]:

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 
 # %% ../nbs/11e_cost.ipynb #44427cd5
 def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: int = 15) -> dict:
-    "Median seconds of two functions run in turns after one warm-up, and the median of the paired ratios first / second."
+    """Median seconds of two functions run in turns after one warm-up, and the
+    median of the paired ratios first / second."""
     first(), second()
     times = []
     for _ in range(rounds):
@@ -50,7 +51,8 @@ def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: 
 
 # %% ../nbs/11e_cost.ipynb #399b70b9
 def search_cost(n: int = 100_000, dim: int = 128, seed: int = 1) -> dict:
-    "Our search against the raw FAISS call on `n` random unit vectors (the arithmetic does not depend on what they mean)."
+    """Our search against the raw FAISS call on `n` random unit vectors (the
+    arithmetic does not depend on what they mean)."""
     import faiss
     vectors = np.random.default_rng(seed).normal(size=(n, dim)).astype("float32")
     faiss.normalize_L2(vectors)
@@ -62,12 +64,16 @@ def search_cost(n: int = 100_000, dim: int = 128, seed: int = 1) -> dict:
 
 # %% ../nbs/11e_cost.ipynb #d692d8c0
 def encode_cost(model: "SentenceTransformer", texts: list[str], rounds: int = 5) -> dict:
-    "Our `encode` against `SentenceTransformer.encode` with the same arithmetic, and bfloat16 against float32 with the ranking agreement."
-    plain = in_turns(lambda: encode(model, texts, "document", bf16=False), lambda: model.encode(texts, batch_size=64, normalize_embeddings=True), rounds)
-    half = in_turns(lambda: encode(model, texts, "document"), lambda: encode(model, texts, "document", bf16=False), rounds)
+    """Our `encode` against `SentenceTransformer.encode` with the same arithmetic, and bfloat16
+    against float32 with the ranking agreement."""
+    plain = in_turns(lambda: encode(model, texts, "document", bf16=False),
+                     lambda: model.encode(texts, batch_size=64, normalize_embeddings=True), rounds)
+    half = in_turns(lambda: encode(model, texts, "document"), lambda: encode(model, texts, "document", bf16=False),
+                    rounds)
     a, b = encode(model, texts, "document"), encode(model, texts, "document", bf16=False)
     nearest = lambda v: np.argsort(-(v @ v.T), axis=1)[:, 1]
-    return {"against_library": plain, "bf16_against_fp32": half | {"same_nearest": float(np.mean(nearest(a) == nearest(b))), "texts": len(texts)}}
+    return {"against_library": plain,
+            "bf16_against_fp32": half | {"same_nearest": float(np.mean(nearest(a) == nearest(b))), "texts": len(texts)}}
 
 # %% ../nbs/11e_cost.ipynb #ef1c6f34
 def start_cost(rounds: int = 5) -> dict:
@@ -77,7 +83,8 @@ def start_cost(rounds: int = 5) -> dict:
         subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
         return time.perf_counter() - start
     return {name: statistics.median(seconds(*arguments) for _ in range(rounds)) for name, arguments in
-            {"python": ("-c", "pass"), "import": ("-c", "import semantic_nb"), "help": ("-m", "semantic_nb.cli", "--help")}.items()}
+            {"python": ("-c", "pass"), "import": ("-c", "import semantic_nb"),
+             "help": ("-m", "semantic_nb.cli", "--help")}.items()}
 
 # %% ../nbs/11e_cost.ipynb #31bbb870
 def sentences(corpus: Corpus, count: int) -> Corpus:
@@ -88,8 +95,10 @@ def sentences(corpus: Corpus, count: int) -> Corpus:
     return Corpus(tuple(map(str, range(len(chosen)))), ("",) * len(chosen), chosen, ({},) * len(chosen))
 
 # %% ../nbs/11e_cost.ipynb #dfb2b64e
-def community_cost(vectors: np.ndarray, thresholds: tuple[float, ...] = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65), min_size: int = 5) -> dict:
-    "Our communities against `sentence_transformers.util.community_detection` on the same unit vectors: seconds, ratio, and agreement over what is in a community in either."
+def community_cost(vectors: np.ndarray,
+                   thresholds: tuple[float, ...] = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65), min_size: int = 5) -> dict:
+    """Our communities against `sentence_transformers.util.community_detection` on the same unit vectors: seconds,
+    ratio, and agreement over what is in a community in either."""
     from sentence_transformers.util import community_detection
     from sklearn.metrics import adjusted_rand_score
     vectors = vectors[canonical_order(vectors)]
@@ -108,7 +117,8 @@ def community_cost(vectors: np.ndarray, thresholds: tuple[float, ...] = (0.9, 0.
         for label, group in enumerate(groups):
             labels[-1][np.asarray(group)] = label
     either = (labels[0] < len(vectors)) | (labels[1] < len(vectors))
-    return {"vectors": len(vectors), "threshold": threshold, "share_in_communities": float(np.mean(labels[0] < len(vectors))), "ours_s": seconds, "theirs_s": theirs_s,
+    return {"vectors": len(vectors), "threshold": threshold,
+            "share_in_communities": float(np.mean(labels[0] < len(vectors))), "ours_s": seconds, "theirs_s": theirs_s,
             "times_faster": theirs_s / seconds, "ari": float(adjusted_rand_score(labels[0][either], labels[1][either]))}
 
 # %% ../nbs/11e_cost.ipynb #d6228578
@@ -116,14 +126,16 @@ def tree_cost(vectors: np.ndarray) -> dict:
     "Seconds of average linkage, and the peak memory of this process so far (GiB)."
     start = time.perf_counter()
     average_linkage(vectors)
-    return {"vectors": len(vectors), "seconds": time.perf_counter() - start, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
+    return {"vectors": len(vectors), "seconds": time.perf_counter() - start,
+            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
 # %% ../nbs/11e_cost.ipynb #d0570da7
 def run_cost() -> dict:
     "Seconds and peak memory (GB) of `semantic-nb run` from an empty store."
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "semantic_nb.cli", "run"], env=os.environ | {"SEMANTIC_NB_RUNS_DIR": folder}, capture_output=True, check=True)
+        subprocess.run([sys.executable, "-m", "semantic_nb.cli", "run"],
+                       env=os.environ | {"SEMANTIC_NB_RUNS_DIR": folder}, capture_output=True, check=True)
         seconds = time.perf_counter() - start
     return {"seconds": seconds, "peak_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20}
 
@@ -139,7 +151,8 @@ def recombined(pieces: tuple[str, ...], count: int, seed: int = 1) -> list[str]:
 
 # %% ../nbs/11e_cost.ipynb #047ebb56
 def near_copy_cost(count: int = 100_000, planted: int = 1_000, sample: int = 2_000) -> dict:
-    "Seconds and peak memory (GiB, of this process so far) of `count` x `count` texts, and the share found of what the whole table has for `sample` of them."
+    """Seconds and peak memory (GiB, of this process so far) of `count` x `count` texts, and the share found of what
+    the whole table has for `sample` of them."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     settings = load_settings()
     texts = recombined(sentences(load_corpus(load_spec(settings.spec), settings), 2 * count).texts, 2 * count)
@@ -148,11 +161,15 @@ def near_copy_cost(count: int = 100_000, planted: int = 1_000, sample: int = 2_0
     start = time.perf_counter()
     links, _ = near_copies(left, right)
     seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    vectors = TfidfVectorizer(analyzer=lambda text: text_features(text[:1000]), sublinear_tf=True, dtype=np.float32).fit_transform([*left, *right])
-    best = np.concatenate([(vectors[i:i + 100] @ vectors[count:].T).max(axis=1).toarray().ravel() for i in range(0, sample, 100)])
+    vectors = TfidfVectorizer(analyzer=lambda text: text_features(text[:1000]), sublinear_tf=True,
+                              dtype=np.float32).fit_transform([*left, *right])
+    best = np.concatenate([(vectors[i:i + 100] @ vectors[count:].T).max(axis=1).toarray().ravel()
+                           for i in range(0, sample, 100)])
     linked = np.isin(np.arange(sample), links[:, 0])
-    return {"texts": count, "seconds": seconds, "peak_gib": peak, "linked": len(links), "found_of_planted": float(np.mean(linked[:planted])),
-            "in_the_table": int(np.sum(best >= NEAR_COPY)), "found_of_table": float(np.mean(linked[best >= NEAR_COPY])), "not_in_the_table": int(np.sum(linked & (best < NEAR_COPY)))}
+    return {"texts": count, "seconds": seconds, "peak_gib": peak, "linked": len(links),
+            "found_of_planted": float(np.mean(linked[:planted])),
+            "in_the_table": int(np.sum(best >= NEAR_COPY)), "found_of_table": float(np.mean(linked[best >= NEAR_COPY])),
+            "not_in_the_table": int(np.sum(linked & (best < NEAR_COPY)))}
 
 # %% ../nbs/11e_cost.ipynb #de31d198
 def alone(function: str) -> dict:
@@ -162,18 +179,23 @@ def alone(function: str) -> dict:
 
 # %% ../nbs/11e_cost.ipynb #718d25df
 def data_check_cost(count: int = 100_000) -> dict:
-    "Seconds and peak memory (GiB) of `semantic-nb data` on `count` pairs: a sentence of the corpus, and its beginning as a question."
+    """Seconds and peak memory (GiB) of `semantic-nb data` on `count` pairs: a sentence of the
+    corpus, and its beginning as a question."""
     settings = load_settings()
     texts = recombined(sentences(load_corpus(load_spec(settings.spec), settings), count).texts, count)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pairs.jsonl"
-        path.write_text("".join(json.dumps({"anchor": f"how to {' '.join(text.split()[:6]).lower()}?", "positive": text}) + "\n" for text in texts), encoding="utf-8")
+        path.write_text("".join(json.dumps({"anchor": f"how to {' '.join(text.split()[:6]).lower()}?",
+                                            "positive": text}) + "\n" for text in texts), encoding="utf-8")
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", "data", str(path), "--json"], capture_output=True, text=True, cwd=settings.root)
+        done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", "data", str(path), "--json"],
+                              capture_output=True, text=True, cwd=settings.root)
         seconds = time.perf_counter() - start
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stderr[-500:])
-    return {"pairs": count, "seconds": seconds, "peak_gib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20, "checks": len(json.loads(done.stdout))}
+    return {"pairs": count, "seconds": seconds,
+            "peak_gib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20,
+            "checks": len(json.loads(done.stdout))}
 
 # %% ../nbs/11e_cost.ipynb #a4967613
 def main() -> None:
@@ -183,14 +205,17 @@ def main() -> None:
     texts = load_domain(spec, settings).corpus.passages[:512]
     model = load_encoder(resolve_base(spec.model.base), spec.model, settings)
     encoding = encode_cost(model, texts)
-    found = {"search, 100,000 x 128": search_cost(), "encode against the library, fp32": encoding["against_library"], "encode, bf16 against fp32": encoding["bf16_against_fp32"],
+    found = {"search, 100,000 x 128": search_cost(), "encode against the library, fp32": encoding["against_library"],
+             "encode, bf16 against fp32": encoding["bf16_against_fp32"],
              "start": start_cost(), "run, empty store": run_cost()}
     many = corpus_vectors(model, sentences(load_corpus(spec, settings), 100_000), settings)
     found |= {"communities": community_cost(many), "agglomerative": tree_cost(many[:20_000])}
-    found |= {"near-copies, 100,000 x 100,000": alone("near_copy_cost"), "data check, 100,000 pairs": alone("data_check_cost")}
+    found |= {"near-copies, 100,000 x 100,000": alone("near_copy_cost"),
+              "data check, 100,000 pairs": alone("data_check_cost")}
     settings.runs_dir.mkdir(parents=True, exist_ok=True)
     write_json(settings.runs_dir / "bench.json", found)
-    print(Table([{"what": name, "found": ", ".join(f"{k} {v:.3g}" for k, v in values.items())} for name, values in found.items()]))
+    print(Table([{"what": name, "found": ", ".join(f"{k} {v:.3g}" for k, v in values.items())}
+                 for name, values in found.items()]))
 
 # %% ../nbs/11e_cost.ipynb #9e67e7ea
 if __name__ == "__main__" and "__file__" in globals():

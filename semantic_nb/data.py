@@ -20,25 +20,31 @@ def read_rows(path: Path) -> list[dict]:
     """The rows of a CSV, TSV, JSON-lines or Parquet file.
 
     Raises:
-        ContractError: `data.file` (missing, empty, unknown kind), `data.encoding` (not UTF-8), `data.format` (a malformed line).
+        ContractError: `data.file` (missing, empty, unknown kind), `data.encoding` (not
+            UTF-8), `data.format` (a malformed line).
     """
     path = Path(path)
     if path.suffix not in _READERS:
-        raise ContractError("data.file", f"{path.name} is none of {', '.join(_READERS)}", "the kind of a file is read from its name",
+        raise ContractError("data.file", f"{path.name} is none of {', '.join(_READERS)}",
+                            "the kind of a file is read from its name",
                             "convert it, or name it by its kind")
     try:
         rows = _READERS[path.suffix](path)
     except FileNotFoundError:
-        raise ContractError("data.file", f"{path.name} does not exist", "what is named has to be there", "correct the path, in spec.toml or on the command line") from None
+        raise ContractError("data.file", f"{path.name} does not exist", "what is named has to be there",
+                            "correct the path, in spec.toml or on the command line") from None
     except UnicodeDecodeError as error:
         line = path.read_bytes()[:error.start].count(b"\n") + 1
-        raise ContractError("data.encoding", f"{path.name} is not UTF-8: byte {error.object[error.start]:#x} in line {line}",
+        raise ContractError("data.encoding",
+                            f"{path.name} is not UTF-8: byte {error.object[error.start]:#x} in line {line}",
                             "a wrongly decoded text trains and matches as noise", "save the file as UTF-8") from None
     except (ValueError, csv.Error, OSError) as error:
-        raise ContractError("data.format", f"{path.name}: {str(error).replace(str(path), path.name)}", "a row that is skipped in silence is lost without a word",
+        raise ContractError("data.format", f"{path.name}: {str(error).replace(str(path), path.name)}",
+                            "a row that is skipped in silence is lost without a word",
                             "correct the line, or write the file again") from None
     if not rows:
-        raise ContractError("data.file", f"{path.name} has no rows", "nothing can be learned from or measured on it", "check how it was made")
+        raise ContractError("data.file", f"{path.name} has no rows",
+                            "nothing can be learned from or measured on it", "check how it was made")
     return rows
 
 # %% ../nbs/02_data.ipynb #e2fb4f0c
@@ -53,7 +59,8 @@ def _json_lines(path: Path) -> list[dict]:
         except json.JSONDecodeError as error:
             raise ValueError(f"line {number} is not JSON ({error.msg})") from None
         except UnicodeEncodeError as error:
-            raise ValueError(f"line {number} holds half a character, {error.object[error.start]!a}, as a text that was cut in the middle of an emoji") from None
+            raise ValueError(f"line {number} holds half a character, {error.object[error.start]!a}, as a text that was "
+                             "cut in the middle of an emoji") from None
     return rows
 
 # %% ../nbs/02_data.ipynb #cded7c7e
@@ -105,17 +112,22 @@ class Corpus:
         "The documents with these ids, in the old order."
         keep = set(keep)
         rows = [i for i, id in enumerate(self.ids) if id in keep]
-        return Corpus(*(tuple(column[i] for i in rows) for column in (self.ids, self.titles, self.texts, self.metadata)))
+        return Corpus(
+            *(tuple(column[i] for i in rows) for column in (self.ids, self.titles, self.texts, self.metadata)))
 
 # %% ../nbs/02_data.ipynb #fac7dab0
 def read_corpus(path: Path) -> Corpus:
-    "Read a BEIR corpus. Raises `ContractError`: `data.columns`, `data.duplicate_id`, or `data.empty` if no document has any text."
+    """Read a BEIR corpus. Raises `ContractError`: `data.columns`, `data.duplicate_id`, or
+    `data.empty` if no document has any text."""
     rows = read_rows(path)
     _need(rows, ("_id", "text"), path)
     _unique([str(row["_id"]) for row in rows], path)
-    corpus = Corpus(*(tuple(column) for column in zip(*((str(r["_id"]), str(r.get("title") or ""), str(r["text"] or ""), r.get("metadata") or {}) for r in rows))))
+    corpus = Corpus(*(tuple(column)
+                      for column in zip(*((str(r["_id"]), str(r.get("title") or ""), str(r["text"] or ""),
+                                           r.get("metadata") or {}) for r in rows))))
     if not any(corpus.passages):
-        raise ContractError("data.empty", f"all {len(corpus)} documents of {Path(path).name} are empty", "there is nothing to find", "check the text column")
+        raise ContractError("data.empty", f"all {len(corpus)} documents of {Path(path).name} are empty",
+                            "there is nothing to find", "check the text column")
     return corpus
 
 # %% ../nbs/02_data.ipynb #ceeac44f
@@ -130,14 +142,18 @@ def write_corpus(corpus: Corpus, path: Path) -> Path:
 def _need(rows: Sequence[Mapping], names: Sequence[str], path: Path) -> None:
     for number, row in enumerate(rows, 1):
         if missing := [name for name in names if name not in row]:
-            raise ContractError("data.columns", f"row {number} of {Path(path).name} has {', '.join(map(str, row))}, not {', '.join(missing)}",
-                                "a loss and an index read columns by name and position, and never complain about the wrong one",
+            raise ContractError("data.columns",
+                                f"row {number} of {Path(path).name} has "
+                                f"{', '.join(map(str, row))}, not {', '.join(missing)}",
+                                "a loss and an index read columns by name and position, and never "
+                                "complain about the wrong one",
                                 f"name the columns {', '.join(names)}, or set them in the spec")
 
 # %% ../nbs/02_data.ipynb #8f7da288
 def _unique(ids: Sequence[str], path: Path) -> None:
     if twice := [id for id, count in Counter(ids).items() if count > 1]:
-        raise ContractError("data.duplicate_id", f"{len(twice)} ids occur twice in {Path(path).name}: {', '.join(twice[:3])}",
+        raise ContractError("data.duplicate_id",
+                            f"{len(twice)} ids occur twice in {Path(path).name}: {', '.join(twice[:3])}",
                             "a judgment for such an id has two meanings", "make ids unique")
 
 # %% ../nbs/02_data.ipynb #f9fa1ab9
@@ -145,7 +161,8 @@ MAX_UNRESOLVED = 0.05
 
 @dataclass(frozen=True)
 class Judged:
-    "Queries with graded judgments: `qrels[query][document] = grade`. `dropped` counts judgments whose document is not in the corpus."
+    """Queries with graded judgments: `qrels[query][document] = grade`. `dropped` counts
+    judgments whose document is not in the corpus."""
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     dropped: int = 0
@@ -159,8 +176,8 @@ def read_judged(queries: Path, qrels: Path, corpus: Corpus) -> Judged:
     """Queries (`_id`, `text`) with the judgments of one split (tab-separated `query-id`, `corpus-id`, `score`).
 
     Raises:
-        ContractError: `data.qrels` if a judgment names an unknown query, if more than 5 % of the judged documents are not in the
-            corpus, or if a query has no relevant document.
+        ContractError: `data.qrels` if a judgment names an unknown query, if more than 5 % of the judged documents
+            are not in the corpus, or if a query has no relevant document.
     """
     texts, aliases = _queries(queries), _aliases(corpus)
     rows = read_rows(qrels)
@@ -177,7 +194,9 @@ def read_judged(queries: Path, qrels: Path, corpus: Corpus) -> Judged:
     if unknown := sorted(set(found) - set(texts)):
         raise _unresolved(qrels, f"judges queries that {queries.name} does not have: {', '.join(unknown[:3])}")
     if len(gone) > MAX_UNRESOLVED * len(rows):
-        raise _unresolved(qrels, f"names {len(gone)} of {len(rows)} documents that are not in the corpus: {', '.join(d for _, d in sorted(gone)[:3])}")
+        raise _unresolved(qrels,
+                          f"names {len(gone)} of {len(rows)} documents that are not in the corpus: "
+                          f"{', '.join(d for _, d in sorted(gone)[:3])}")
     answered = {q: grades for q, grades in found.items() if max(grades.values()) > 0}
     lost = {q for q, _ in gone}
     if hopeless := sorted(set(found) - set(answered) - lost):
@@ -190,7 +209,8 @@ def _queries(path: Path) -> dict[str, str]:
     _need(rows, ("_id", "text"), path)
     _unique([str(row["_id"]) for row in rows], path)
     if empty := [row["_id"] for row in rows if not str(row["text"] or "").strip()]:
-        raise ContractError("data.empty", f"{len(empty)} queries have no text: {', '.join(map(str, empty[:3]))}", "an empty query ranks at random", "remove them")
+        raise ContractError("data.empty", f"{len(empty)} queries have no text: {', '.join(map(str, empty[:3]))}",
+                            "an empty query ranks at random", "remove them")
     return {str(row["_id"]): row["text"] for row in rows}
 
 # %% ../nbs/02_data.ipynb #fbd09e68
@@ -203,11 +223,13 @@ def _grade(text: str, path: Path) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ContractError("data.qrels", f"{path.name} has the grade {text!r}", "a grade is a whole number", "correct the file") from None
+        raise ContractError("data.qrels", f"{path.name} has the grade {text!r}", "a grade is a whole number",
+                            "correct the file") from None
 
 # %% ../nbs/02_data.ipynb #a4f08564
 def _unresolved(path: Path, what: str) -> ContractError:
-    return ContractError("data.qrels", f"{path.name} {what}", "a metric on judgments that resolve to nothing measures nothing",
+    return ContractError("data.qrels", f"{path.name} {what}",
+                         "a metric on judgments that resolve to nothing measures nothing",
                          "remove the rows, or build the corpus they were made for (the versions in constraints.txt)")
 
 # %% ../nbs/02_data.ipynb #f5a86c3d
@@ -215,7 +237,8 @@ def _unresolved(path: Path, what: str) -> ContractError:
 class PairSet:
     """One named set of training pairs of one symmetry.
 
-    `negatives` holds one tuple of texts per negative column; `documents` the corpus id behind each positive, where it is known.
+    `negatives` holds one tuple of texts per negative column; `documents` the corpus id
+    behind each positive, where it is known.
     """
     name: str
     symmetry: str
@@ -239,14 +262,17 @@ class PairSet:
                        negatives=tuple(map(pick, self.negatives)), documents=pick(self.documents))
 
 # %% ../nbs/02_data.ipynb #95c27374
-def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: str, anchor: str = "anchor", positive: str = "positive", negative: str | None = None) -> PairSet:
-    "Pairs or triplets from a file that `read_rows` knows or from a `datasets.Dataset`. Raises `ContractError`: `data.columns`, `data.empty`."
+def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: str, anchor: str = "anchor",
+               positive: str = "positive", negative: str | None = None) -> PairSet:
+    """Pairs or triplets from a file that `read_rows` knows or from a `datasets.Dataset`. Raises
+    `ContractError`: `data.columns`, `data.empty`."""
     rows = list(source) if not isinstance(source, (str, Path)) else read_rows(Path(source))
     names = [n for n in (anchor, positive, negative) if n]
     label = Path(source).name if isinstance(source, (str, Path)) else name
     _need(rows, names, Path(label))
     if empty := [i for i, row in enumerate(rows, 1) if not all(str(row[n] or "").strip() for n in names)]:
-        raise ContractError("data.empty", f"{len(empty)} rows of {label} have an empty text, the first is row {empty[0]}",
+        raise ContractError("data.empty",
+                            f"{len(empty)} rows of {label} have an empty text, the first is row {empty[0]}",
                             "an empty text is similar to nothing and teaches that", "remove the rows")
     anchors, positives, *negatives = (tuple(str(row[n]) for row in rows) for n in names)
     return PairSet(name, symmetry, anchors, positives, tuple(negatives))
@@ -254,7 +280,8 @@ def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: st
 # %% ../nbs/02_data.ipynb #075ce4ca
 @dataclass(frozen=True)
 class Finding:
-    "One check: `status` is ok, doubt or fail; `rows` are the first offending rows (number from 0, texts) for people to look at."
+    """One check: `status` is ok, doubt or fail; `rows` are the first offending rows
+    (number from 0, texts) for people to look at."""
     id: str
     status: str
     count: int
@@ -269,7 +296,8 @@ class Finding:
 
 # %% ../nbs/02_data.ipynb #a780eb92
 def duplicate_pairs(pairs: PairSet) -> Finding:
-    "Exact repeats of an (anchor, positive) pair, and positives that belong to several anchors (false negatives within a batch)."
+    """Exact repeats of an (anchor, positive) pair, and positives that belong to several
+    anchors (false negatives within a batch)."""
     repeats = len(pairs) - len(set(zip(pairs.anchors, pairs.positives)))
     shared = sum(count - 1 for count in Counter(pairs.positives).values()) - repeats
     return Finding("data.duplicates", "doubt" if repeats or shared else "ok", repeats + shared,
@@ -277,17 +305,20 @@ def duplicate_pairs(pairs: PairSet) -> Finding:
                    "drop repeats; keep equal texts out of one batch (NO_DUPLICATES)" if repeats or shared else "")
 
 # %% ../nbs/02_data.ipynb #5f74361f
-def over_length(texts: Sequence[str], role: str, limit: int, count_tokens: Callable[[Sequence[str]], Sequence[int]]) -> Finding:
+def over_length(texts: Sequence[str], role: str, limit: int,
+                count_tokens: Callable[[Sequence[str]], Sequence[int]]) -> Finding:
     "Share of texts that are longer than `limit` tokens, and how much of them the model will not see."
     lengths = count_tokens(texts)
     cut = [n for n in lengths if n > limit]
     unseen = sum(n - limit for n in cut) / max(1, sum(lengths))
     share = len(cut) / max(1, len(lengths))
     return Finding(f"data.length.{role}", "doubt" if share > 0.1 else "ok", len(cut),
-                   f"{share:.0%} of {len(lengths)} texts are over {limit} tokens; {unseen:.0%} of all tokens are not seen",
+                   f"{share:.0%} of {len(lengths)} texts are over {limit} tokens; "
+                   f"{unseen:.0%} of all tokens are not seen",
                    "raise max_tokens, or put what matters first" if share > 0.1 else "")
 
 # %% ../nbs/02_data.ipynb #775e71c0
 def findings_table(findings: Iterable[Finding]) -> Table:
     "Findings as a table."
-    return Table([{"check": f.id, "status": f.status, "count": f.count, "evidence": f.evidence, "fix": f.fix} for f in findings])
+    return Table([{"check": f.id, "status": f.status, "count": f.count, "evidence": f.evidence, "fix": f.fix}
+                  for f in findings])

@@ -52,7 +52,8 @@ class Step:
         return self.change.difference / before if before else 0.0
 
 # %% ../nbs/10_diagnose.ipynb #c0bd836b
-def waterfall(stages: Mapping[str, Run], layers: Mapping[str, str], judged: Judged, metric: str, budgets: Mapping[str, float], seed: int = 1) -> tuple[Step, ...]:
+def waterfall(stages: Mapping[str, Run], layers: Mapping[str, str], judged: Judged, metric: str,
+              budgets: Mapping[str, float], seed: int = 1) -> tuple[Step, ...]:
     """Each stage against the one before it, paired by question.
 
     Args:
@@ -62,22 +63,28 @@ def waterfall(stages: Mapping[str, Run], layers: Mapping[str, str], judged: Judg
     """
     names = list(stages)
     values = {name: per_query(metric, run, judged) for name, run in stages.items()}
-    return tuple(Step(name, before, layers[name], interval(values[name], seed), compare(values[name], values[before], seed), budgets.get(name, 0.0))
+    return tuple(Step(name, before, layers[name], interval(values[name], seed),
+                      compare(values[name], values[before], seed), budgets.get(name, 0.0))
                  for before, name in zip(names, names[1:]))
 
 # %% ../nbs/10_diagnose.ipynb #9e209f1a
-LAYER_OF_STAGE = {"base": "model", "base, served size": "model", "tuned, full size": "loss", "tuned, served size": "model", "served index": "index"}
+LAYER_OF_STAGE = {"base": "model", "base, served size": "model", "tuned, full size": "loss",
+                  "tuned, served size": "model", "served index": "index"}
 
-def stages_of(runs: Mapping[tuple[str, int | None, str], Run], domain: Domain, split: str, shipped: bool = True) -> dict[str, Run]:
-    "The stages of a finished run (`pipeline.all_runs`) on one split; where the gate kept the base, the chain leads through the base."
+def stages_of(runs: Mapping[tuple[str, int | None, str], Run], domain: Domain, split: str,
+              shipped: bool = True) -> dict[str, Run]:
+    """The stages of a finished run (`pipeline.all_runs`) on one split; where the gate kept
+    the base, the chain leads through the base."""
     full, dim = domain.spec.model.dims[0], domain.spec.index.dim
-    tuned = {"tuned, full size": ("stage 2", full), "tuned, served size": ("stage 2", dim)} if shipped else {"base, served size": ("base", dim)}
+    tuned = {"tuned, full size": ("stage 2", full),
+             "tuned, served size": ("stage 2", dim)} if shipped else {"base, served size": ("base", dim)}
     keys = {"BM25": ("BM25", None), "base": ("base", full), **tuned, "served index": ("served", dim)}
     return {name: runs[(*key, split)] for name, key in keys.items()}
 
 def budgets_of(domain: Domain) -> dict[str, float]:
     "What may be lost on the way to a stage, as a share of the stage before; nothing where no budget is given."
-    return {"tuned, served size": SHARP, "base, served size": SHARP, "compressed (stage 2)": SHARP, "served index": 1 - domain.spec.index.recall_target}
+    return {"tuned, served size": SHARP, "base, served size": SHARP, "compressed (stage 2)": SHARP,
+            "served index": 1 - domain.spec.index.recall_target}
 
 # %% ../nbs/10_diagnose.ipynb #1dd69d53
 LAYER_OF_TRAINING = {"learned (stage 1)": "loss", "compressed (stage 2)": "model"}
@@ -85,12 +92,15 @@ LAYER_OF_TRAINING = {"learned (stage 1)": "loss", "compressed (stage 2)": "model
 def training_of(runs: Mapping[tuple[str, int | None, str], Run], domain: Domain, split: str) -> dict[str, Run]:
     "Base, stage 1 and stage 2 at full size on one split."
     full = domain.spec.model.dims[0]
-    return {"base": runs["base", full, split], "learned (stage 1)": runs["stage 1", full, split], "compressed (stage 2)": runs["stage 2", full, split]}
+    return {"base": runs["base", full, split], "learned (stage 1)": runs["stage 1", full, split],
+            "compressed (stage 2)": runs["stage 2", full, split]}
 
 # %% ../nbs/10_diagnose.ipynb #04d6f9d2
 def steps_table(steps: Sequence[Step]) -> Table:
     "The steps for people."
-    return Table([{"stage": s.stage, "layer": s.layer, "value": str(s.value), "change": f"{s.change.difference:+.3f} [{s.change.low:+.3f}, {s.change.high:+.3f}]" if math.isfinite(s.change.low) else "none",
+    return Table([{"stage": s.stage, "layer": s.layer, "value": str(s.value),
+                   "change": f"{s.change.difference:+.3f} [{s.change.low:+.3f}, {s.change.high:+.3f}]"
+                   if math.isfinite(s.change.low) else "none",
                    "relative": f"{s.share:+.0%}", "may lose": f"{s.budget:.0%}", "status": s.status} for s in steps])
 
 # %% ../nbs/10_diagnose.ipynb #e153568b
@@ -103,8 +113,10 @@ def draw_waterfall(steps: Sequence[Step], ax: "Axes", metric: str) -> None:
         colour = COLOURS[{"fail": "red", "doubt": "orange", "ok": "green"}[step.status]]
         ax.bar(place, min(before, after), color=COLOURS["grey"], alpha=0.25, width=0.6)
         ax.bar(place, abs(after - before), bottom=min(before, after), color=colour, width=0.6)
-        ax.errorbar(place, after, yerr=[[max(0, after - step.value.low)], [max(0, step.value.high - after)]], color="black", lw=1, capsize=3)
-        ax.text(place, max(before, step.value.high) * 1.02, f"{step.layer}\n{step.change.difference:+.3f}", ha="center", va="bottom", fontsize=9, color=colour)
+        ax.errorbar(place, after, yerr=[[max(0, after - step.value.low)], [max(0, step.value.high - after)]],
+                    color="black", lw=1, capsize=3)
+        ax.text(place, max(before, step.value.high) * 1.02, f"{step.layer}\n{step.change.difference:+.3f}", ha="center",
+                va="bottom", fontsize=9, color=colour)
         ax.plot([place - 0.7, place - 0.3], [before, before], color=COLOURS["grey"], lw=0.8)
     ax.set_xticks(range(len(steps) + 1), [steps[0].before, *(step.stage for step in steps)])
     ax.set(ylabel=metric, ylim=(0, max(step.value.high for step in steps) * 1.3))
@@ -114,9 +126,9 @@ def draw_waterfall(steps: Sequence[Step], ax: "Axes", metric: str) -> None:
 class RoleProbe:
     """Do the roles matter, and do questions gather with questions?
 
-    `swapped`: questions encoded as documents against questions, or None where both roles have the same prompt; `crowd`: share of
-    questions among the `k` neighbours of a question; `blind`: that share if neighbours were drawn by lot; `reverse`: share of
-    relevant documents whose nearest question is one that they answer.
+    `swapped`: questions encoded as documents against questions, or None where both roles have the same prompt; `crowd`:
+    share of questions among the `k` neighbours of a question; `blind`: that share if neighbours were drawn by lot;
+    `reverse`: share of relevant documents whose nearest question is one that they answer.
     """
     swapped: Comparison | None
     crowd: float
@@ -125,8 +137,10 @@ class RoleProbe:
     k: int
 
     def __str__(self) -> str:
-        roles = f"questions encoded as documents: {self.swapped}" if self.swapped else "both roles have the same prompt, so swapping them changes nothing"
-        return f"{self.crowd:.0%} of a question's {self.k} neighbours are questions (by lot: {self.blind:.0%}); {self.reverse:.0%} of relevant documents lead back to a question they answer; {roles}"
+        roles = (f"questions encoded as documents: {self.swapped}" if self.swapped
+                 else "both roles have the same prompt, so swapping them changes nothing")
+        return (f"{self.crowd:.0%} of a question's {self.k} neighbours are questions (by lot: {self.blind:.0%}); "
+                f"{self.reverse:.0%} of relevant documents lead back to a question they answer; {roles}")
 
 # %% ../nbs/10_diagnose.ipynb #4fc059ab
 def role_probe(model: "SentenceTransformer", domain: Domain, split: str, settings: Settings) -> RoleProbe:
@@ -137,36 +151,44 @@ def role_probe(model: "SentenceTransformer", domain: Domain, split: str, setting
     near = _nearest(questions, np.concatenate([questions, documents]), spec.validation.k + 1)
     others = near != np.arange(len(questions))[:, None]
     place = {query: i for i, query in enumerate(judged.queries)}
-    answers = {(domain.corpus.position[d], place[q]) for q, grades in judged.qrels.items() for d, grade in grades.items() if grade > 0 and d in domain.corpus.position}
+    answers = {(domain.corpus.position[d], place[q]) for q, grades in judged.qrels.items()
+               for d, grade in grades.items() if grade > 0 and d in domain.corpus.position}
     relevant = sorted({document for document, _ in answers})
     back = _nearest(documents[relevant], questions, 1)[:, 0]
-    return RoleProbe(_swapped(model, domain, judged, documents, questions, settings.seed), float((near < len(questions))[others].mean()),
-                     len(questions) / (len(questions) + len(documents)), float(np.mean([(d, q) in answers for d, q in zip(relevant, back.tolist())])), spec.validation.k)
+    return RoleProbe(_swapped(model, domain, judged, documents, questions, settings.seed),
+                     float((near < len(questions))[others].mean()),
+                     len(questions) / (len(questions) + len(documents)),
+                     float(np.mean([(d, q) in answers for d, q in zip(relevant, back.tolist())])), spec.validation.k)
 
 def _nearest(queries: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
     import faiss
     return faiss.knn(queries, np.ascontiguousarray(vectors), min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)[1]
 
 # %% ../nbs/10_diagnose.ipynb #2c97c290
-def _swapped(model: "SentenceTransformer", domain: Domain, judged: Judged, documents: np.ndarray, questions: np.ndarray, seed: int) -> Comparison | None:
+def _swapped(model: "SentenceTransformer", domain: Domain, judged: Judged, documents: np.ndarray, questions: np.ndarray,
+             seed: int) -> Comparison | None:
     if model.prompts.get("query", "") == model.prompts.get("document", ""):
         return None
     as_documents = encode(model, list(judged.queries.values()), "document", domain.spec.index.dim)
-    found = (exact_search(list(judged.queries), vectors, domain.corpus.ids, documents, 100) for vectors in (as_documents, questions))
+    found = (exact_search(list(judged.queries), vectors, domain.corpus.ids, documents, 100)
+             for vectors in (as_documents, questions))
     return compare(*(per_query(domain.spec.validation.metric, run, judged) for run in found), seed)
 
 # %% ../nbs/10_diagnose.ipynb #0e5040c9
 ORDER = ("data", "loss", "model", "index", "cluster", "validate")
 NEXT = {"data": "read the rows that the check lists, correct the pairs, and train again",
-        "loss": "look at the pairs before the loss: their symmetry, their mixture, their number; then at directions, negatives and batch size, on dev",
+        "loss": "look at the pairs before the loss: their symmetry, their mixture, their number; then at directions, "
+        "negatives and batch size, on dev",
         "model": "compare bases at full size, then read the truncation audit and serve the size it recommends",
-        "index": "search exactly to see what is lost, then raise nprobe or efSearch, or build the index again from the model that asks",
+        "index": "search exactly to see what is lost, then raise nprobe or efSearch, or build the index "
+        "again from the model that asks",
         "validate": "label more questions, of the kind that people ask in production, before changing anything else",
         "cluster": "look at the embedding space first, then at method, k or threshold"}
 
 @dataclass(frozen=True)
 class Diagnosis:
-    "What was measured, and the sentence. `layer` is empty if nothing is wrong beyond doubt; `status` is ok, doubt or fail."
+    """What was measured, and the sentence. `layer` is empty if nothing is wrong
+    beyond doubt; `status` is ok, doubt or fail."""
     steps: tuple[Step, ...]
     findings: tuple[Finding, ...]
     sure: Mapping[str, Finding] = field(repr=False)
@@ -177,36 +199,51 @@ class Diagnosis:
     sentence: str
 
 # %% ../nbs/10_diagnose.ipynb #db81afdf
-def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, detectable: str = "", training: Sequence[Step] = ()) -> tuple[str, str, str]:
-    "The layer to blame first, the status and the sentence. `training`: the steps of a training whose result is not served."
-    failed = sorted((f for f in findings if f.status == "fail"), key=lambda f: ORDER.index(f.layer) if f.layer in ORDER else len(ORDER))
+def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, detectable: str = "",
+             training: Sequence[Step] = ()) -> tuple[str, str, str]:
+    """The layer to blame first, the status and the sentence. `training`: the steps
+    of a training whose result is not served."""
+    failed = sorted((f for f in findings if f.status == "fail"),
+                    key=lambda f: ORDER.index(f.layer) if f.layer in ORDER else len(ORDER))
     if failed:
         first = failed[0]
-        return first.layer, "fail", f"{first.layer}: {first.evidence} ({first.id}). Next: {first.fix or NEXT[first.layer]}."
+        return (first.layer, "fail",
+                f"{first.layer}: {first.evidence} ({first.id}). Next: {first.fix or NEXT[first.layer]}.")
     lost = sorted((s for s in (*steps, *training) if s.status == "fail"), key=lambda s: s.share)
     if lost:
         worst = lost[0]
-        return worst.layer, "fail", f"{worst.layer}: from {worst.before} to {worst.stage}, {gate.metric} changes by {worst.change} ({worst.share:+.0%}, {worst.budget:.0%} allowed). Next: {NEXT[worst.layer]}."
+        return (worst.layer, "fail",
+                f"{worst.layer}: from {worst.before} to {worst.stage}, {gate.metric} changes by {worst.change} "
+                f"({worst.share:+.0%}, {worst.budget:.0%} allowed). Next: {NEXT[worst.layer]}.")
     if not gate.ship:
-        return "loss", "doubt", f"loss: training bought nothing that the questions can show ({gate.metric} at {gate.dim}: {gate.comparison}), and the base is served. Next: {NEXT['loss']}."
+        return ("loss", "doubt",
+                f"loss: training bought nothing that the questions can show ({gate.metric} at {gate.dim}: "
+                f"{gate.comparison}), and the base is served. Next: {NEXT['loss']}.")
     largest = min(steps, key=lambda s: s.change.difference)
-    step = f"; the largest loss is from {largest.before} to {largest.stage}, {largest.change.difference:+.3f} ({largest.share:+.0%}), within its budget" if largest.change.difference < 0 else ""
+    step = (f"; the largest loss is from {largest.before} to {largest.stage}, {largest.change.difference:+.3f} "
+            f"({largest.share:+.0%}), within its budget" if largest.change.difference < 0 else "")
     return "", "ok", f"No layer fails{step}. {detectable}".strip()
 
 # %% ../nbs/10_diagnose.ipynb #be831421
-def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str, settings: Settings, least: int = 20) -> Finding:
-    "`validate.judgments`: how often a question is closer to its own relevant documents (mean of unit vectors) than to those of the next question."
+def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str, settings: Settings,
+                      least: int = 20) -> Finding:
+    """`validate.judgments`: how often a question is closer to its own relevant documents (mean of unit
+    vectors) than to those of the next question."""
     from scipy.stats import binomtest
     judged, documents = domain.splits[split], corpus_vectors(model, domain.corpus, settings)
-    answers = {q: [domain.corpus.position[d] for d, grade in grades.items() if grade > 0 and d in domain.corpus.position] for q, grades in judged.qrels.items()}
+    answers = {q: [domain.corpus.position[d] for d, grade in grades.items()
+                   if grade > 0 and d in domain.corpus.position] for q, grades in judged.qrels.items()}
     kept = [q for q in judged.queries if answers.get(q)]
     if len(kept) < least:
-        return Finding("validate.judgments", "doubt", len(kept), f"not enough evidence: {len(kept)} questions with an answer", f"judge at least {least}")
+        return Finding("validate.judgments", "doubt", len(kept),
+                       f"not enough evidence: {len(kept)} questions with an answer", f"judge at least {least}")
     questions = encode(model, [judged.queries[q] for q in kept], "query")
     means = np.array([documents[answers[q]].mean(axis=0) for q in kept])
     own = (questions * means).sum(axis=1) > (questions * np.roll(means, -1, axis=0)).sum(axis=1)
     low = binomtest(int(own.sum()), len(own)).proportion_ci(method="wilson").low
-    return Finding("validate.judgments", "fail" if low <= 0.5 else "ok", int((~own).sum()), f"{own.mean():.0%} of {len(own)} questions are closer to their own answers than to another question's",
+    return Finding("validate.judgments", "fail" if low <= 0.5 else "ok", int((~own).sum()),
+                   f"{own.mean():.0%} of {len(own)} questions are closer to their own "
+                   "answers than to another question's",
                    "compare the ids of queries and judgments" if low <= 0.5 else "")
 
 # %% ../nbs/10_diagnose.ipynb #c3a8dbac
@@ -218,22 +255,33 @@ def untouched(domain: Domain, split: str) -> Judged:
     return judged
 
 # %% ../nbs/10_diagnose.ipynb #78ef874f
-def diagnose(domain: Domain, runs: Mapping[tuple[str, int | None, str], Run], gate: Gate, base: "SentenceTransformer", served: "SentenceTransformer",
+def diagnose(domain: Domain, runs: Mapping[tuple[str, int | None, str], Run], gate: Gate, base: "SentenceTransformer",
+             served: "SentenceTransformer",
              sure: Mapping[str, Finding], settings: Settings) -> Diagnosis:
-    "Which layer lost the quality of a finished run. `runs` as `pipeline.all_runs` makes them, `sure` as `confidence.how_sure`."
+    """Which layer lost the quality of a finished run. `runs` as `pipeline.all_runs`
+    makes them, `sure` as `confidence.how_sure`."""
     spec, test = domain.spec, domain.spec.validation.test
     stages = stages_of(runs, domain, test, gate.ship)
-    steps = waterfall(stages, LAYER_OF_STAGE, domain.splits[test], spec.validation.metric, budgets_of(domain), settings.seed)
-    space = space_check(truncate(corpus_vectors(served, domain.corpus, settings), spec.index.dim, served.similarity_fn_name), seed=settings.seed)
-    findings = (*domain.findings, *(replace(finding, id=finding.id.replace("cluster.", "model.")) for finding in space), judgments_finding(base, domain, test, settings), *sure.values())
-    training = () if gate.ship else waterfall(training_of(runs, domain, test), LAYER_OF_TRAINING, domain.splits[test], spec.validation.metric, budgets_of(domain), settings.seed)
+    steps = waterfall(stages, LAYER_OF_STAGE, domain.splits[test], spec.validation.metric,
+                      budgets_of(domain), settings.seed)
+    space = space_check(truncate(corpus_vectors(served, domain.corpus, settings), spec.index.dim,
+                                 served.similarity_fn_name), seed=settings.seed)
+    findings = (*domain.findings, *(replace(finding, id=finding.id.replace("cluster.", "model.")) for finding in space),
+                judgments_finding(base, domain, test, settings), *sure.values())
+    training = () if gate.ship else waterfall(training_of(runs, domain, test), LAYER_OF_TRAINING, domain.splits[test],
+                                              spec.validation.metric, budgets_of(domain), settings.seed)
     clean = untouched(domain, test)
-    left = interval(per_query(spec.validation.metric, stages["served index"], clean), settings.seed) if clean.queries else Estimate(math.nan, math.nan, math.nan, 0)
-    return Diagnosis(steps, findings, sure, role_probe(served, domain, test, settings), left, *conclude(steps, findings, gate, sure["minimum_detectable_difference"].evidence, training))
+    left = interval(per_query(spec.validation.metric, stages["served index"], clean),
+                    settings.seed) if clean.queries else Estimate(math.nan, math.nan, math.nan, 0)
+    return Diagnosis(steps, findings, sure, role_probe(served, domain, test, settings), left,
+                     *conclude(steps, findings, gate, sure["minimum_detectable_difference"].evidence, training))
 
 # %% ../nbs/10_diagnose.ipynb #8204a1b1
 def as_content(found: Diagnosis) -> dict:
     "A diagnosis as JSON can write it."
-    steps = [{"stage": s.stage, "before": s.before, "layer": s.layer, "status": s.status, "value": s.value.value, **asdict(s.change), "budget": s.budget} for s in found.steps]
-    return {"sentence": found.sentence, "layer": found.layer, "status": found.status, "steps": steps, "table": list(steps_table(found.steps).rows), "probe": str(found.probe),
-            "clean": f"On the {found.clean.n} questions that training does not touch: {found.clean}.", "findings": [asdict(f) | {"layer": f.layer} for f in found.findings if f.status != "ok"]}
+    steps = [{"stage": s.stage, "before": s.before, "layer": s.layer, "status": s.status, "value": s.value.value,
+              **asdict(s.change), "budget": s.budget} for s in found.steps]
+    return {"sentence": found.sentence, "layer": found.layer, "status": found.status, "steps": steps,
+            "table": list(steps_table(found.steps).rows), "probe": str(found.probe),
+            "clean": f"On the {found.clean.n} questions that training does not touch: {found.clean}.",
+            "findings": [asdict(f) | {"layer": f.layer} for f in found.findings if f.status != "ok"]}

@@ -19,20 +19,24 @@ from .split import Domain, load_corpus
 # %% ../nbs/08b_duplicates.ipynb #abaa0d0a
 _BLOCK, _STRIP, _MARGIN, _MOST_PAIRS = 4096, 256, 0.02, 50_000_000
 
-def close_pairs(vectors: np.ndarray, threshold: float, progress: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """All pairs i < j with cosine >= `threshold`: two index arrays (int64) and the cosines (float32), each of shape (m,). Exact.
+def close_pairs(vectors: np.ndarray, threshold: float,
+                progress: bool = False) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """All pairs i < j with cosine >= `threshold`: two index arrays (int64) and the
+    cosines (float32), each of shape (m,). Exact.
 
     Args:
         vectors: unit vectors, (n, dim), float32.
     Raises:
-        ContractError: `cluster.vectors` as `check_vectors`, `cluster.threshold` outside [-1, 1] or so low that more than 50 million pairs reach it.
+        ContractError: `cluster.vectors` as `check_vectors`, `cluster.threshold` outside [-1, 1] or so low
+            that more than 50 million pairs reach it.
     """
     import torch
     from tqdm.auto import tqdm
     check_vectors(vectors, threshold)
     full = torch.from_numpy(np.ascontiguousarray(vectors, dtype=np.float32))
     bf16 = isinstance(bf16_context("cpu"), torch.autocast)
-    fast, margin = torch.nn.functional.pad(full.bfloat16() if bf16 else full, (0, 0, 0, -len(full) % _STRIP)), _MARGIN if bf16 else 0
+    fast, margin = torch.nn.functional.pad(full.bfloat16() if bf16 else full,
+                                           (0, 0, 0, -len(full) % _STRIP)), _MARGIN if bf16 else 0
     room, found, total = torch.empty(_BLOCK * _BLOCK, dtype=fast.dtype), [], 0
     for a in tqdm(range(0, len(fast), _BLOCK), desc="close pairs", disable=not progress, leave=False):
         for b in range(a, len(fast), _BLOCK):
@@ -44,13 +48,15 @@ def close_pairs(vectors: np.ndarray, threshold: float, progress: bool = False) -
             found.append(_verified(full, i[once], j[once], threshold))
             total += len(found[-1][0])
         if total > _MOST_PAIRS:
-            raise ContractError("cluster.threshold", f"more than {_MOST_PAIRS:,} pairs reach {threshold}", "at this threshold most things are the same",
+            raise ContractError("cluster.threshold", f"more than {_MOST_PAIRS:,} pairs reach {threshold}",
+                                "at this threshold most things are the same",
                                 "calibrate it on labelled pairs; look at the space if that is what comes out")
     return tuple(np.concatenate(column) for column in zip(*found))
 
 # %% ../nbs/08b_duplicates.ipynb #efc938a9
 def _reach(table, threshold: float):
-    "Rows and columns of the cells of `table` at or above `threshold`, looking closely only at strips whose largest value is."
+    """Rows and columns of the cells of `table` at or above `threshold`, looking
+    closely only at strips whose largest value is."""
     strips = table.view(len(table), -1, _STRIP)
     row, strip = (strips.amax(-1) >= threshold).nonzero(as_tuple=True)
     hit, place = (strips[row, strip] >= threshold).nonzero(as_tuple=True)
@@ -67,24 +73,30 @@ def check_vectors(vectors: np.ndarray, threshold: float = 0.0) -> None:
     """Refuse what has no cosine.
 
     Raises:
-        ContractError: `cluster.vectors` for another shape than (n, dim), fewer than two rows, values that are not finite, or rows not of
-            length 1; `cluster.threshold` outside [-1, 1].
+        ContractError: `cluster.vectors` for another shape than (n, dim), fewer than two rows, values that are not
+            finite, or rows not of length 1; `cluster.threshold` outside [-1, 1].
     """
     norms = np.linalg.norm(vectors, axis=1) if np.ndim(vectors) == 2 and len(vectors) > 1 else np.array([np.nan])
     if not np.allclose(norms, 1, atol=1e-3):
-        seen = f"shape {np.shape(vectors)}" + (f", lengths {norms.min():.2f} to {norms.max():.2f}" if np.isfinite(norms).all() else ", or values that are not finite")
-        raise ContractError("cluster.vectors", seen, "a cosine is the inner product of two unit vectors", "give two or more finite rows, and normalise them")
+        seen = (f"shape {np.shape(vectors)}"
+                + (f", lengths {norms.min():.2f} to {norms.max():.2f}" if np.isfinite(norms).all()
+                   else ", or values that are not finite"))
+        raise ContractError("cluster.vectors", seen, "a cosine is the inner product of two unit vectors",
+                            "give two or more finite rows, and normalise them")
     if not -1 <= threshold <= 1:
-        raise ContractError("cluster.threshold", f"{threshold} is no cosine", "cosines lie between -1 and 1", "calibrate it on labelled pairs")
+        raise ContractError("cluster.threshold", f"{threshold} is no cosine", "cosines lie between -1 and 1",
+                            "calibrate it on labelled pairs")
 
 # %% ../nbs/08b_duplicates.ipynb #77ecffb4
 def canonical_order(vectors: np.ndarray) -> np.ndarray:
     "The rows of (n, dim) vectors in the order of their bytes, whatever order they come in; equal rows keep theirs."
-    return np.ascontiguousarray(vectors, dtype=np.float32).view(np.dtype((np.void, 4 * vectors.shape[1]))).ravel().argsort(kind="stable")
+    whole_row = np.dtype((np.void, 4 * vectors.shape[1]))
+    return np.ascontiguousarray(vectors, dtype=np.float32).view(whole_row).ravel().argsort(kind="stable")
 
 # %% ../nbs/08b_duplicates.ipynb #a492e983
 def communities(vectors: np.ndarray, threshold: float, min_size: int = 2, progress: bool = False) -> list[np.ndarray]:
-    """Groups of rows within `threshold` of a centre, largest first; each array of row numbers begins with the centre, then by falling cosine.
+    """Groups of rows within `threshold` of a centre, largest first; each array of row numbers begins
+    with the centre, then by falling cosine.
 
     The rule of `sentence_transformers.util.community_detection`; independent of the order of the rows.
     """
@@ -112,14 +124,16 @@ def _neighbours(i: np.ndarray, j: np.ndarray, cosines: np.ndarray, n: int) -> tu
 # %% ../nbs/08b_duplicates.ipynb #c2f71820
 @dataclass(frozen=True)
 class Deduplicated:
-    "`keep` marks the rows that stay, (n,) bool; `representative` is the row that stands for each, (n,) int; `reason` says why a row left, or is empty."
+    """`keep` marks the rows that stay, (n,) bool; `representative` is the row that stands for each, (n,) int;
+    `reason` says why a row left, or is empty."""
     keep: np.ndarray = field(repr=False)
     representative: np.ndarray = field(repr=False)
     reason: tuple[str, ...] = field(repr=False)
 
     def __str__(self) -> str:
         exact = sum(reason == _EXACT for reason in self.reason)
-        return f"{self.keep.sum()} of {len(self.keep)} stay; {exact} exact copies and {(~self.keep).sum() - exact} near copies leave"
+        return (f"{self.keep.sum()} of {len(self.keep)} stay; {exact} exact copies and "
+                f"{(~self.keep).sum() - exact} near copies leave")
 
     def finding(self, evidence: str) -> Finding:
         "`cluster.duplicates`: what left, and why; doubt if one text stands for more than half of the others."
@@ -129,12 +143,15 @@ class Deduplicated:
         fix = "calibrate the threshold on pairs of these texts, and cut away what all of them share" if crowd else ""
         return Finding("cluster.duplicates", "doubt" if crowd else "ok", int((~self.keep).sum()), says, fix)
 
+# %% ../nbs/08b_duplicates.ipynb #507d1801
 _EXACT = "exact copy"
 
 def deduplicate(texts: Sequence[str], vectors: np.ndarray, threshold: float, progress: bool = False) -> Deduplicated:
-    "Exact copies (white space and case apart), then communities of at least `threshold`; `vectors` are of unit length, one row per text."
+    """Exact copies (white space and case apart), then communities of at least `threshold`;
+    `vectors` are of unit length, one row per text."""
     if len(texts) != len(vectors):
-        raise ContractError("cluster.vectors", f"{len(texts)} texts, {len(vectors)} vectors", "a row of one is not a row of the other", "encode these texts")
+        raise ContractError("cluster.vectors", f"{len(texts)} texts, {len(vectors)} vectors",
+                            "a row of one is not a row of the other", "encode these texts")
     first: dict[str, int] = {}
     stands_for = np.array([first.setdefault(" ".join(text.split()).casefold(), i) for i, text in enumerate(texts)])
     reason = ["" if i == own else _EXACT for i, own in enumerate(stands_for)]
@@ -148,20 +165,24 @@ def deduplicate(texts: Sequence[str], vectors: np.ndarray, threshold: float, pro
 
 # %% ../nbs/08b_duplicates.ipynb #a3a738db
 def threshold_of(domain: Domain, model, settings: Settings) -> tuple[float, str]:
-    "The spec's threshold and where it comes from: a number with its evidence, or a calibration on `[clustering] labelled`."
+    """The spec's threshold and where it comes from: a number with its evidence, or
+    a calibration on `[clustering] labelled`."""
     wanted = domain.spec.clustering
     if wanted.threshold != "calibrate":
         return wanted.threshold, wanted.evidence
     if not wanted.labelled:
-        raise ContractError("cluster.labels", 'threshold = "calibrate", and no labelled pairs', "a threshold that nobody measured is a guess",
-                            'name a file of labelled pairs in [clustering] labelled, or give a number with its evidence')
+        raise ContractError("cluster.labels", 'threshold = "calibrate", and no labelled pairs',
+                            "a threshold that nobody measured is a guess",
+                            "name a file of labelled pairs in [clustering] labelled, "
+                            "or give a number with its evidence")
     pairs = read_labelled(domain.spec.folder / wanted.labelled, load_corpus(domain.spec, settings))
     chosen = calibrate_pairs(pairs, lambda texts: encode(model, texts, "document"), wanted.precision, settings.seed)
     return chosen.threshold, str(chosen)
 
 # %% ../nbs/08b_duplicates.ipynb #0e94bc3f
 def without_duplicates(domain: Domain, settings: Settings) -> Domain:
-    "The domain with its near-duplicates dropped, if the spec says so; judgments move to the representatives, and a finding counts what left."
+    """The domain with its near-duplicates dropped, if the spec says so; judgments move to the
+    representatives, and a finding counts what left."""
     if domain.spec.data.duplicates == "keep":
         return domain
     model = load_encoder(resolve_base(domain.spec.model.base), domain.spec.model, settings)
@@ -169,7 +190,8 @@ def without_duplicates(domain: Domain, settings: Settings) -> Domain:
     found = deduplicate(domain.corpus.passages, corpus_vectors(model, domain.corpus, settings), threshold)
     ids = domain.corpus.ids
     moved = {id: ids[own] for id, own in zip(ids, found.representative)}
-    return replace(domain, corpus=domain.corpus.subset(ids[i] for i in np.flatnonzero(found.keep)), findings=(*domain.findings, found.finding(evidence)),
+    return replace(domain, corpus=domain.corpus.subset(ids[i] for i in np.flatnonzero(found.keep)),
+                   findings=(*domain.findings, found.finding(evidence)),
                    splits={name: _moved(judged, moved) for name, judged in domain.splits.items()})
 
 def _moved(judged: Judged, moved: dict[str, str]) -> Judged:

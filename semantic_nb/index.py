@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 # %% ../nbs/07_index.ipynb #9bec4404
 def choose_type(spec: IndexSpec, n: int) -> str:
-    "The index type for `n` documents: the declared one, or for `auto` flat below 100,000, ivfpq if flat vectors exceed `memory_mb`, else ivf."
+    """The index type for `n` documents: the declared one, or for `auto` flat below 100,000, ivfpq if
+    flat vectors exceed `memory_mb`, else ivf."""
     if spec.type != "auto":
         return spec.type
     if n < FLAT_LIMIT:
@@ -44,8 +45,8 @@ def build_index(vectors: np.ndarray, spec: IndexSpec, seed: int = 1) -> "faiss.I
     """A trained FAISS index with inner product over float32 vectors of shape (n, dim), in the order of the rows.
 
     Raises:
-        ContractError: `index.dim`, `index.training` (too few points for lists or codes), `index.vectors` (not finite, or not of
-            unit length for cosine).
+        ContractError: `index.dim`, `index.training` (too few points for lists or codes), `index.vectors` (not
+            finite, or not of unit length for cosine).
     """
     import faiss
     vectors = np.ascontiguousarray(vectors, dtype="float32")
@@ -60,8 +61,10 @@ def build_index(vectors: np.ndarray, spec: IndexSpec, seed: int = 1) -> "faiss.I
         nlist = spec.nlist or lists_for(n)
         _check_training(n, nlist, kind)
         coarse = faiss.IndexFlatIP(dim)
-        index = faiss.IndexIVFFlat(coarse, dim, nlist, metric) if kind == "ivf" else faiss.IndexIVFPQ(coarse, dim, nlist, spec.pq_m or _code_size(dim), 8, metric)
-        index.cp.init_method, index.cp.early_stop_threshold, index.cp.seed = faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS, 1e-3, seed
+        index = (faiss.IndexIVFFlat(coarse, dim, nlist, metric) if kind == "ivf"
+                 else faiss.IndexIVFPQ(coarse, dim, nlist, spec.pq_m or _code_size(dim), 8, metric))
+        index.cp.init_method, index.cp.early_stop_threshold, index.cp.seed = (
+            faiss.ClusteringInitMethod_KMEANS_PLUS_PLUS, 1e-3, seed)
         index.train(vectors)
     index.add(vectors)
     return index
@@ -69,20 +72,25 @@ def build_index(vectors: np.ndarray, spec: IndexSpec, seed: int = 1) -> "faiss.I
 # %% ../nbs/07_index.ipynb #96fb90ac
 def _check_vectors(vectors: np.ndarray, spec: IndexSpec) -> None:
     if vectors.shape[1] != spec.dim:
-        raise ContractError("index.dim", f"vectors have {vectors.shape[1]} dimensions, the spec says {spec.dim}", "the index would refuse every query",
+        raise ContractError("index.dim", f"vectors have {vectors.shape[1]} dimensions, the spec says {spec.dim}",
+                            "the index would refuse every query",
                             "truncate(vectors, dim) first")
     if not np.isfinite(vectors).all():
-        raise ContractError("index.vectors", "some vectors are not finite", "they are never found, or always", "encode again")
+        raise ContractError("index.vectors", "some vectors are not finite",
+                            "they are never found, or always", "encode again")
     lengths = np.linalg.norm(vectors, axis=1)
     if spec.similarity == "cosine" and np.abs(lengths - 1).max() > 1e-3:
         raise ContractError("index.vectors", f"lengths from {lengths.min():.2f} to {lengths.max():.2f}, cosine needs 1",
-                            "the inner product then prefers long vectors over right ones", "truncate() normalises again after the cut")
+                            "the inner product then prefers long vectors over right ones",
+                            "truncate() normalises again after the cut")
 
 # %% ../nbs/07_index.ipynb #3e535740
 def _check_training(n: int, nlist: int, kind: str) -> None:
     if n < nlist * POINTS_PER_LIST or (kind == "ivfpq" and n < 256):
-        raise ContractError("index.training", f"{n} vectors for {nlist} lists{' and 256 codes' if kind == 'ivfpq' else ''}",
-                            f"k-means wants {POINTS_PER_LIST} points per list; starved lists are noise", f'type = "flat", or nlist <= {max(1, n // POINTS_PER_LIST)}')
+        raise ContractError("index.training",
+                            f"{n} vectors for {nlist} lists{' and 256 codes' if kind == 'ivfpq' else ''}",
+                            f"k-means wants {POINTS_PER_LIST} points per list; starved lists are noise",
+                            f'type = "flat", or nlist <= {max(1, n // POINTS_PER_LIST)}')
 
 # %% ../nbs/07_index.ipynb #096ece1a
 def _code_size(dim: int) -> int:
@@ -105,8 +113,10 @@ def set_effort(index: "faiss.Index", effort: int) -> None:
         faiss.ParameterSpace().set_index_parameter(index, name, effort)
 
 # %% ../nbs/07_index.ipynb #47a237eb
-def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: np.ndarray, target: float, k: int) -> tuple[int, list[dict]]:
-    """The smallest effort whose recall@k against `exact` (row ids, shape (n, k)) reaches `target`, and every setting tried.
+def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: np.ndarray, target: float,
+                k: int) -> tuple[int, list[dict]]:
+    """The smallest effort whose recall@k against `exact` (row ids, shape (n, k))
+    reaches `target`, and every setting tried.
 
     Returns the best setting that exists if none reaches it; compare its recall with the target.
     """
@@ -135,14 +145,16 @@ class SearchIndex:
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         "Scores and rows, both of shape (n, k), for float32 queries of shape (n, dim); row -1 means no further hit."
         if queries.ndim != 2 or queries.shape[1] != self.index.d:
-            raise ContractError("index.dim", f"queries of shape {queries.shape} for an index of {self.index.d} dimensions",
+            raise ContractError("index.dim",
+                                f"queries of shape {queries.shape} for an index of {self.index.d} dimensions",
                                 "FAISS would stop with an empty message", "truncate(queries, dim), shape (n, dim)")
         return self.index.search(np.ascontiguousarray(queries, dtype="float32"), min(k, self.index.ntotal))
 
     def ask(self, model: "SentenceTransformer", questions: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
         "The `k` best (id, score) for each question."
         scores, rows = self.search(encode(model, questions, "query", self.facts["dim"]), k)
-        return [[(self.ids[i], float(s)) for s, i in zip(found, places) if i >= 0] for found, places in zip(scores, rows)]
+        return [[(self.ids[i], float(s)) for s, i in zip(found, places) if i >= 0]
+                for found, places in zip(scores, rows)]
 
     def run(self, model: "SentenceTransformer", queries: dict[str, str], k: int = 100) -> Run:
         "A run for judged queries."
@@ -155,51 +167,72 @@ PROBES, SAME_ANSWERS, SAME_VECTOR = 20, 0.98, 0.99
 def _keep_probe(found: SearchIndex, texts: Sequence[str], vectors: np.ndarray, k: int) -> dict:
     "Questions, their vectors, and what the index answers now: scores and ids."
     scores, rows = found.search(vectors, k)
-    return {"texts": list(texts), "vectors": vectors.tolist(), "scores": scores.tolist(), "ids": [[found.ids[i] if i >= 0 else "" for i in row] for row in rows]}
+    return {"texts": list(texts), "vectors": vectors.tolist(), "scores": scores.tolist(),
+            "ids": [[found.ids[i] if i >= 0 else "" for i in row] for row in rows]}
 
 # %% ../nbs/07_index.ipynb #09bbd4e3
 def _check_probe(found: SearchIndex, model: "SentenceTransformer", kept: dict) -> None:
     "Refuse a model that encodes the kept questions differently, or an index that answers them differently."
     vectors, then = np.array(kept["vectors"], "float32"), np.array(kept["scores"])
-    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(now := encode(model, kept["texts"], "query", found.facts["dim"]), axis=1)
+    lengths = np.linalg.norm(vectors,
+                             axis=1) * np.linalg.norm(now := encode(model, kept["texts"], "query", found.facts["dim"]),
+                                                      axis=1)
     if (alike := float(np.mean((vectors * now).sum(axis=1) / np.maximum(lengths, 1e-12)))) < SAME_VECTOR:
-        raise ContractError("model.encoding", f"{len(vectors)} kept questions have a mean cosine of {alike:.2f} to their vectors of the day the index was built",
-                            "the weights are the same, so something around them changed: the tokenizer, or the library", "restore it, or build the index again")
+        raise ContractError("model.encoding",
+                            f"{len(vectors)} kept questions have a mean cosine of {alike:.2f} to their vectors "
+                            "of the day the index was built",
+                            "the weights are the same, so something around them changed: the tokenizer, or the library",
+                            "restore it, or build the index again")
     scores, rows = found.search(vectors, then.shape[1])
-    same = np.mean([len({found.ids[i] for i in row if i >= 0} & set(ids)) / max(1, len(set(ids) - {""})) for row, ids in zip(rows, kept["ids"])])
+    same = np.mean([len({found.ids[i] for i in row if i >= 0} & set(ids)) / max(1, len(set(ids) - {""}))
+                    for row, ids in zip(rows, kept["ids"])])
     if same < SAME_ANSWERS or not np.allclose(scores, then, rtol=1e-3, atol=0.01):
-        raise ContractError("index.answers", f"{len(vectors)} kept questions find {same:.0%} of what they found when the index was built; scores moved by up to {np.abs(scores - then).max():.2f}",
-                            "the vectors, the order of the ids or the effort is not what was measured", "build it again; the model and the corpus are untouched")
+        raise ContractError("index.answers",
+                            f"{len(vectors)} kept questions find {same:.0%} of what they found when the index was "
+                            f"built; scores moved by up to {np.abs(scores - then).max():.2f}",
+                            "the vectors, the order of the ids or the effort is not what was measured",
+                            "build it again; the model and the corpus are untouched")
 
 # %% ../nbs/07_index.ipynb #71a84ab3
 def _check_model(facts: dict, asking: dict) -> None:
     if different := [key for key in asking if asking[key] != facts["model"].get(key)]:
         short = lambda value: str(value)[:12]
-        raise ContractError("index.model", "; ".join(f"{key}: index {short(facts['model'].get(key))}, question {short(asking[key])}" for key in different),
-                            "vectors of two models are not comparable: every answer would be noise with a score", "encode with the index's model, or build the index again")
+        raise ContractError("index.model",
+                            "; ".join(f"{key}: index {short(facts['model'].get(key))}, question {short(asking[key])}"
+                                      for key in different),
+                            "vectors of two models are not comparable: every answer would be noise with a score",
+                            "encode with the index's model, or build the index again")
 
 # %% ../nbs/07_index.ipynb #dd046057
 def _check_corpus(facts: dict, content: str) -> None:
     if facts["corpus"] != content:
-        raise ContractError("index.corpus", f"the index holds the corpus {facts['corpus']}, the documents are {content}",
-                            "it answers from documents that were changed or removed, and never with a new one", "delete its folder in the store; the next run builds it again")
+        raise ContractError("index.corpus",
+                            f"the index holds the corpus {facts['corpus']}, the documents are {content}",
+                            "it answers from documents that were changed or removed, and never with a new one",
+                            "delete its folder in the store; the next run builds it again")
 
 # %% ../nbs/07_index.ipynb #d2d8530a
 def _check_recall(kind: str, recall: float, target: float, k: int) -> None:
     if kind != "flat" and recall < target:
-        raise ContractError("index.recall", f"{kind} finds {recall:.3f} of the {k} nearest at its best effort; recall_target is {target}",
-                            "every missed answer looks like the model's fault", "another type, more memory (pq_m), or a lower recall_target as a decision")
+        raise ContractError("index.recall",
+                            f"{kind} finds {recall:.3f} of the {k} nearest at its best "
+                            f"effort; recall_target is {target}",
+                            "every missed answer looks like the model's fault",
+                            "another type, more memory (pq_m), or a lower recall_target as a decision")
 
 # %% ../nbs/07_index.ipynb #61a6d477
 def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings) -> Artifact:
-    """Encode, build, tune against exact search on the dev questions, save. The artifact holds `index.faiss`, `ids.json` and the kept questions, `probe.json`.
+    """Encode, build, tune against exact search on the dev questions, save. The artifact holds `index.faiss`,
+    `ids.json` and the kept questions, `probe.json`.
 
     Raises:
-        ContractError: as `build_index`; `index.recall` if no effort reaches the spec's target, `index.model` or `index.corpus` if another index lies in its place.
+        ContractError: as `build_index`; `index.recall` if no effort reaches the spec's target, `index.model` or
+            `index.corpus` if another index lies in its place.
     """
     import faiss
     spec, identity = domain.spec, encoder_identity(model)
-    recipe = {"model": identity, "corpus": domain.corpus.content, "index": spec.index.model_dump(), "k": spec.validation.k, "seed": settings.seed,
+    recipe = {"model": identity, "corpus": domain.corpus.content, "index": spec.index.model_dump(),
+              "k": spec.validation.k, "seed": settings.seed,
               "code": source_of(build_index, tune_effort, _keep_probe)}
 
     def build(folder: Path) -> dict:
@@ -214,9 +247,11 @@ def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings)
         _check_recall(kind, recall, spec.index.recall_target, spec.validation.k)
         faiss.write_index(index, str(folder / "index.faiss"))
         (folder / "ids.json").write_text(json.dumps(domain.corpus.ids), encoding="utf-8")
-        probe = _keep_probe(SearchIndex(index, domain.corpus.ids, {}), questions[:PROBES], dev[:PROBES], spec.validation.k)
+        probe = _keep_probe(SearchIndex(index, domain.corpus.ids, {}), questions[:PROBES],
+                            dev[:PROBES], spec.validation.k)
         (folder / "probe.json").write_text(json.dumps(probe), encoding="utf-8")
-        return {"model": identity, "dim": spec.index.dim, "similarity": similarity, "corpus": domain.corpus.content, "type": kind,
+        return {"model": identity, "dim": spec.index.dim, "similarity": similarity,
+                "corpus": domain.corpus.content, "type": kind,
                 "effort": effort, "recall": recall, "faiss": faiss.__version__, "documents": len(vectors)}
 
     made = artifact("index", recipe, build, settings, packages=("faiss-cpu",))
@@ -228,27 +263,34 @@ def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings)
 def _check_kind(index: "faiss.Index", ids: Sequence[str]) -> None:
     import faiss
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise ContractError("index.metric", f"the index measures FAISS metric {index.metric_type}, not the inner product", "a distance read as a similarity puts the farthest first",
+        raise ContractError("index.metric",
+                            f"the index measures FAISS metric {index.metric_type}, not the inner product",
+                            "a distance read as a similarity puts the farthest first",
                             "build it with faiss.METRIC_INNER_PRODUCT, as build_index does")
     if index.ntotal != len(ids):
-        raise ContractError("index.ids", f"{index.ntotal:,} vectors, {len(ids):,} ids", "from the first missing one on, every answer is the neighbour's", "build the index and its ids together")
+        raise ContractError("index.ids", f"{index.ntotal:,} vectors, {len(ids):,} ids",
+                            "from the first missing one on, every answer is the neighbour's",
+                            "build the index and its ids together")
 
 # %% ../nbs/07_index.ipynb #2596fe2f
 def open_index(folder: Path, model: "SentenceTransformer") -> SearchIndex:
     """Open a saved index for questions that `model` will encode; memory-mapped, read only.
 
     Raises:
-        ContractError: `index.file` if something is missing or damaged, `index.model` if it was made with another model, `index.metric` for another metric
-            than the inner product, `index.ids` if rows and ids differ in number, `model.encoding` or `index.answers` if the kept questions go otherwise.
+        ContractError: `index.file` if something is missing or damaged, `index.model` if it was made with another
+            model, `index.metric` for another metric than the inner product, `index.ids` if rows and ids differ in
+            number, `model.encoding` or `index.answers` if the kept questions go otherwise.
     """
     import faiss
     try:
         saved = Artifact.open(Path(folder))
         facts = saved.manifest["facts"]
         index = faiss.read_index(str(saved.path / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        ids, probe = (json.loads((saved.path / name).read_text(encoding="utf-8")) for name in ("ids.json", "probe.json"))
+        ids, probe = (json.loads((saved.path / name).read_text(encoding="utf-8"))
+                      for name in ("ids.json", "probe.json"))
     except (ContractError, OSError, RuntimeError, KeyError, ValueError) as error:
-        raise ContractError("index.file", f"{Path(folder).name}: {getattr(error, 'symptom', error)}", "a damaged index answers with something",
+        raise ContractError("index.file", f"{Path(folder).name}: {getattr(error, 'symptom', error)}",
+                            "a damaged index answers with something",
                             "build it again; the model and the corpus are untouched") from None
     _check_model(facts, encoder_identity(model))
     _check_kind(index, ids)

@@ -32,7 +32,8 @@ def _words() -> re.Pattern:
 
 # %% ../nbs/02a_leakage.ipynb #ec9ddc9a
 def text_features(text: str) -> list[str]:
-    """What a text is compared by: its words; pairs of neighbouring characters where a script has no spaces; characters and their pairs if there is no word.
+    """What a text is compared by: its words; pairs of neighbouring characters where a script has no spaces;
+    characters and their pairs if there is no word.
 
     On English text these are the words of scikit-learn's default `token_pattern`.
     """
@@ -49,9 +50,11 @@ def _pairs(text: str) -> list[str]:
 
 # %% ../nbs/02a_leakage.ipynb #beb960a8
 def _tfidf(texts: Sequence[str], characters: int) -> sparse.csr_matrix:
-    "Unit TF-IDF vectors of the texts' beginnings, (n, features), float32; the columns run from the rarest feature to the most frequent."
+    """Unit TF-IDF vectors of the texts' beginnings, (n, features), float32; the columns run from
+    the rarest feature to the most frequent."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    found = TfidfVectorizer(analyzer=lambda text: text_features(text[:characters]), sublinear_tf=True, dtype=np.float32).fit_transform(texts)
+    found = TfidfVectorizer(analyzer=lambda text: text_features(text[:characters]), sublinear_tf=True,
+                            dtype=np.float32).fit_transform(texts)
     rank = np.argsort(np.argsort(np.bincount(found.indices, minlength=found.shape[1]), kind="stable")).astype(np.int32)
     ordered = sparse.csr_matrix((found.data, rank[found.indices], found.indptr), shape=found.shape)
     ordered.sort_indices()
@@ -75,19 +78,24 @@ def _prefixes(vectors: sparse.csr_matrix, rest: np.ndarray, cut: float) -> tuple
 # %% ../nbs/02a_leakage.ipynb #b6b8ddef
 _MARGIN, _STEP, _WORK = 1e-4, 0.05, 1000
 
-def _cut(left: sparse.csr_matrix, right: sparse.csr_matrix, rests: tuple[np.ndarray, np.ndarray], threshold: float) -> float:
-    "Where prefixes end: the threshold (less `_MARGIN`, for float32), or lower while the product costs up to `_WORK` multiplications per row."
+def _cut(left: sparse.csr_matrix, right: sparse.csr_matrix,
+         rests: tuple[np.ndarray, np.ndarray], threshold: float) -> float:
+    """Where prefixes end: the threshold (less `_MARGIN`, for float32), or lower while the product
+    costs up to `_WORK` multiplications per row."""
     count = lambda vectors, keep: np.bincount(vectors.indices[keep], minlength=left.shape[1]).astype(float)
     cut = threshold - _MARGIN
-    while cut > 2 * _STEP and count(left, rests[0] >= cut - _STEP) @ count(right, rests[1] >= cut - _STEP) <= _WORK * (left.shape[0] + right.shape[0]):
+    cost = lambda cut: count(left, rests[0] >= cut) @ count(right, rests[1] >= cut)
+    while cut > 2 * _STEP and cost(cut - _STEP) <= _WORK * (left.shape[0] + right.shape[0]):
         cut -= _STEP
     return cut
 
 # %% ../nbs/02a_leakage.ipynb #d9a38308
 _BLOCK, _PORTION = 5e6, 50_000
 
-def _candidates(left: sparse.csr_matrix, right: sparse.csr_matrix, threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    "Row numbers of pairs that may reach `threshold`, up to `_PORTION` at a time (a block costs `_BLOCK` multiplications); none that reaches it is missing."
+def _candidates(left: sparse.csr_matrix, right: sparse.csr_matrix,
+                threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Row numbers of pairs that may reach `threshold`, up to `_PORTION` at a time (a block costs `_BLOCK`
+    multiplications); none that reaches it is missing."""
     rests = _rest(left), _rest(right)
     cut = _cut(left, right, rests, threshold)
     (short, rest_i), (other, rest_j) = _prefixes(left, rests[0], cut), _prefixes(right, rests[1], cut)
@@ -102,7 +110,8 @@ def _candidates(left: sparse.csr_matrix, right: sparse.csr_matrix, threshold: fl
         start = end
 
 # %% ../nbs/02a_leakage.ipynb #5d4fd57b
-def _reach(left: sparse.csr_matrix, right: sparse.csr_matrix, i: np.ndarray, j: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _reach(left: sparse.csr_matrix, right: sparse.csr_matrix, i: np.ndarray, j: np.ndarray,
+           threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     "Those of the pairs of rows whose cosine is at least `threshold`, with the cosine (float32)."
     cosines = np.asarray(left[i].multiply(right[j]).sum(axis=1)).ravel()
     keep = cosines >= threshold
@@ -113,11 +122,13 @@ def _first(vectors: sparse.csr_matrix) -> np.ndarray:
     "For each row, the first row that equals it, shape (n,); a row without any word equals only itself."
     seen: dict[bytes, int] = {}
     spans = enumerate(zip(vectors.indptr[:-1], vectors.indptr[1:]))
-    return np.array([seen.setdefault(vectors.indices[a:b].tobytes() + vectors.data[a:b].tobytes(), i) if b > a else i for i, (a, b) in spans], dtype=int)
+    return np.array([seen.setdefault(vectors.indices[a:b].tobytes() + vectors.data[a:b].tobytes(), i) if b > a else i
+                     for i, (a, b) in spans], dtype=int)
 
 # %% ../nbs/02a_leakage.ipynb #45fd060a
 def _best(left: sparse.csr_matrix, right: sparse.csr_matrix, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    "For each left row the right row with the highest cosine, the first of equals, or -1 if none reaches `threshold`; and that cosine."
+    """For each left row the right row with the highest cosine, the first of equals, or -1 if
+    none reaches `threshold`; and that cosine."""
     match, best = np.full(left.shape[0], -1), np.zeros(left.shape[0], np.float32)
     for i, j in _candidates(left, right, threshold):
         i, j, cosines = _reach(left, right, i, j, threshold)
@@ -129,7 +140,8 @@ def _best(left: sparse.csr_matrix, right: sparse.csr_matrix, threshold: float) -
 
 # %% ../nbs/02a_leakage.ipynb #a4e08fc3
 def _connect(rows: sparse.csr_matrix, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-    "Links of shape (m, 2) between rows that reach `threshold`, enough to connect what all of them would, and their cosines."
+    """Links of shape (m, 2) between rows that reach `threshold`, enough to connect
+    what all of them would, and their cosines."""
     label, links, found = np.arange(rows.shape[0]), [np.empty((0, 2), int)], [np.empty(0, np.float32)]
     for i, j in _candidates(rows, rows, threshold):
         new = (i < j) & (label[i] != label[j])
@@ -144,19 +156,23 @@ def _connect(rows: sparse.csr_matrix, threshold: float) -> tuple[np.ndarray, np.
 # %% ../nbs/02a_leakage.ipynb #70cd5591
 NEAR_COPY = 0.85
 
-def near_copies(texts: Sequence[str], others: Sequence[str] | None = None, threshold: float = NEAR_COPY, characters: int = 1000) -> tuple[np.ndarray, np.ndarray]:
-    """Links between near-copies, (m, 2) int, and their cosines, (m,) float32: TF-IDF cosine of the first `characters` of each text >= `threshold`.
+def near_copies(texts: Sequence[str], others: Sequence[str] | None = None, threshold: float = NEAR_COPY,
+                characters: int = 1000) -> tuple[np.ndarray, np.ndarray]:
+    """Links between near-copies, (m, 2) int, and their cosines, (m,) float32: TF-IDF cosine of the first
+    `characters` of each text >= `threshold`.
 
-    With `others`: one link (text, other) for each text that has a near-copy, the best one, the first of equals. Without: links i < j within `texts`,
-    enough of them to connect every group of near-copies; a text with the same words as an earlier one is linked to the first of them. Exact:
-    prefix filtering leaves out only pairs that cannot reach the threshold (Chaudhuri, Ganti & Kaushik 2006; Bayardo, Ma & Srikant 2007).
-    The weights come from all texts given, so a cosine depends a little on the company. An empty text has no near-copy.
+    With `others`: one link (text, other) for each text that has a near-copy, the best one, the first of equals.
+    Without: links i < j within `texts`, enough of them to connect every group of near-copies; a text with the same
+    words as an earlier one is linked to the first of them. Exact: prefix filtering leaves out only pairs that cannot
+    reach the threshold (Chaudhuri, Ganti & Kaushik 2006; Bayardo, Ma & Srikant 2007). The weights come from all texts
+    given, so a cosine depends a little on the company. An empty text has no near-copy.
 
     Raises:
         ContractError: `data.threshold` for a threshold that is not above 0 and at most 1.
     """
     if not 0 < threshold <= 1:
-        raise ContractError("data.threshold", f"{threshold} is no threshold for near-copies", "at 0 every text is a copy of every other, and no cosine is above 1",
+        raise ContractError("data.threshold", f"{threshold} is no threshold for near-copies",
+                            "at 0 every text is a copy of every other, and no cosine is above 1",
                             f"choose one above 0 and at most 1; {NEAR_COPY} is the default")
     both = [*texts, *(others or ())]
     if not any(text[:characters].strip() for text in both):
@@ -166,19 +182,22 @@ def near_copies(texts: Sequence[str], others: Sequence[str] | None = None, thres
     if others is None:
         links, cosines = _connect(vectors[mine], threshold)
         copies = np.flatnonzero(first != np.arange(n))
-        return np.concatenate([mine[links], np.stack([first[copies], copies], axis=1)]), np.append(cosines, np.ones(len(copies), np.float32))
+        return (np.concatenate([mine[links], np.stack([first[copies], copies], axis=1)]),
+                np.append(cosines, np.ones(len(copies), np.float32)))
     theirs = np.unique(_first(vectors[n:]))
     match, best = _best(vectors[mine], vectors[n:][theirs], threshold)
     touched = np.flatnonzero(match[place] >= 0)
     return np.stack([touched, theirs[match[place[touched]]]], axis=1), best[place[touched]]
 
 # %% ../nbs/02a_leakage.ipynb #e599ff39
-NEAR_COPY_CODE: tuple[Callable, ...] = (near_copies, _best, _connect, _first, _reach, _candidates, _cut, _prefixes, _rest, _tfidf, text_features, _words, _pairs)
+NEAR_COPY_CODE: tuple[Callable, ...] = (near_copies, _best, _connect, _first, _reach, _candidates, _cut, _prefixes,
+                                        _rest, _tfidf, text_features, _words, _pairs)
 
 # %% ../nbs/02a_leakage.ipynb #7f1a492e
 @dataclass(frozen=True)
 class _Side:
-    "Items of one side: their ids, the texts that ask (with the item of each), and by kind of key what answers each item."
+    """Items of one side: their ids, the texts that ask (with the item of each), and
+    by kind of key what answers each item."""
     ids: tuple
     texts: tuple[str, ...]
     owner: np.ndarray
@@ -187,21 +206,25 @@ class _Side:
 # %% ../nbs/02a_leakage.ipynb #f6adea34
 def _side(items: Judged | PairSet | Sequence[str], name: str) -> _Side:
     if isinstance(items, Judged):
-        answers = {"document": [{d for d, grade in items.qrels.get(query, {}).items() if grade > 0} for query in items.queries]}
+        answers = {"document": [{d for d, grade in items.qrels.get(query, {}).items() if grade > 0}
+                                for query in items.queries]}
         side = _Side(tuple(items.queries), tuple(items.queries.values()), np.arange(len(items.queries)), answers)
     elif isinstance(items, PairSet):
         both, rows = items.symmetry == "symmetric", np.arange(len(items))
         answers = {} if both else {"positive": [{canonical_text(text)} for text in items.positives]}
         answers |= {"document": [{document} for document in items.documents]} if items.documents else {}
-        side = _Side(tuple(range(len(items))), items.anchors + items.positives * both, np.append(rows, rows) if both else rows, answers)
+        side = _Side(tuple(range(len(items))), items.anchors + items.positives * both,
+                     np.append(rows, rows) if both else rows, answers)
     else:
         texts = tuple(items) if hasattr(items, "__len__") and not isinstance(items, str) else (None,)
         side = _Side(tuple(range(len(texts))), texts, np.arange(len(texts)), {})
     if not all(isinstance(text, str) for text in side.texts):
-        raise ContractError("data.leakage", f"{name} is neither judgments, pairs nor a list of texts", "leakage is counted item by item",
+        raise ContractError("data.leakage", f"{name} is neither judgments, pairs nor a list of texts",
+                            "leakage is counted item by item",
                             "give Judged, a PairSet, or one text per item")
     if not side.ids:
-        raise ContractError("data.empty", f"{name} has no items", "a comparison with nothing finds nothing, and would look clean", "check how it was read")
+        raise ContractError("data.empty", f"{name} has no items",
+                            "a comparison with nothing finds nothing, and would look clean", "check how it was read")
     return side
 
 # %% ../nbs/02a_leakage.ipynb #12b60259
@@ -225,15 +248,17 @@ def _shared_answers(test: _Side, train: _Side) -> Iterator[tuple[int, int, str]]
         for j, keys in enumerate(train.answers[kind]):
             for key in keys:
                 first.setdefault(key, j)
-        yield from ((i, first[key], f"{kind} {key}") for i, keys in enumerate(test.answers[kind]) for key in sorted(keys) if key in first)
+        yield from ((i, first[key], f"{kind} {key}") for i, keys in enumerate(test.answers[kind])
+                    for key in sorted(keys) if key in first)
 
 # %% ../nbs/02a_leakage.ipynb #0e898310
 @dataclass(frozen=True)
 class Leakage:
     """What a held-out side shares with training.
 
-    `findings`: same text, near-copy, shared document. `rows`: one per item and grade, with the training item behind it. `untouched`: ids (of
-    judged queries) or row numbers from 0. `clean`: the held-out side without what is touched, of the type that was given.
+    `findings`: same text, near-copy, shared document. `rows`: one per item and grade, with the training item
+    behind it. `untouched`: ids (of judged queries) or row numbers from 0. `clean`: the held-out side without
+    what is touched, of the type that was given.
     """
     findings: tuple[Finding, Finding, Finding]
     rows: tuple[Mapping, ...] = field(repr=False)
@@ -245,7 +270,8 @@ def _by_item(test: _Side, train: _Side, grade: str, hits: Iterator[tuple[int, in
     rows: dict[int, dict] = {}
     for i, j, why in hits:
         rows.setdefault(int(test.owner[i]), {"grade": grade, "held out": test.ids[test.owner[i]], "text": test.texts[i],
-                                             "training": train.ids[train.owner[j]], "training text": train.texts[j], "why": why})
+                                             "training": train.ids[train.owner[j]],
+                                             "training text": train.texts[j], "why": why})
     return rows
 
 def _finding(name: str, rows: Mapping[int, Mapping], n: int, says: str) -> Finding:
@@ -263,32 +289,39 @@ def _take(items: Judged | PairSet | Sequence[str], rows: Sequence[int]) -> Judge
         return [texts[i] for i in rows]
     names = list(items.queries)
     keep = [names[i] for i in rows]
-    return replace(items, queries={q: items.queries[q] for q in keep}, qrels={q: items.qrels[q] for q in keep if q in items.qrels})
+    return replace(items, queries={q: items.queries[q] for q in keep},
+                   qrels={q: items.qrels[q] for q in keep if q in items.qrels})
 
 # %% ../nbs/02a_leakage.ipynb #a257e083
 MAX_TOUCHED = 0.05
 
-def leakage(test: Judged | PairSet | Sequence[str], train: Judged | PairSet | Sequence[str], threshold: float = NEAR_COPY) -> Leakage:
+def leakage(test: Judged | PairSet | Sequence[str], train: Judged | PairSet | Sequence[str],
+            threshold: float = NEAR_COPY) -> Leakage:
     """Held-out items that training has seen, in three grades, and the held-out side without them.
 
-    Same text: equal as `canonical_text`. Near-copy: not the same, but a near-copy (`near_copies`). Shared document: a document with a grade
-    above 0 on both sides; for pairs also the same positive. Both texts of a symmetric pair ask. Status: ok if no item is touched, fail if more
-    than `MAX_TOUCHED` of them are, else doubt.
+    Same text: equal as `canonical_text`. Near-copy: not the same, but a near-copy (`near_copies`). Shared document: a
+    document with a grade above 0 on both sides; for pairs also the same positive. Both texts of a symmetric pair ask.
+    Status: ok if no item is touched, fail if more than `MAX_TOUCHED` of them are, else doubt.
 
     Raises:
-        ContractError: `data.empty` if a side has no items, `data.leakage` if it is none of the types, `data.threshold` as `near_copies`.
+        ContractError: `data.empty` if a side has no items, `data.leakage` if it is none of the
+            types, `data.threshold` as `near_copies`.
     """
     held, seen = _side(test, "the held-out side"), _side(train, "training")
     same = _by_item(held, seen, "same text", _same_texts(held, seen))
     near = _by_item(held, seen, "near-copy", _near_texts(held, seen, threshold))
     shared = _by_item(held, seen, "shared document", _shared_answers(held, seen))
     grades = {"same_text": (same, "have the text of a training item"),
-              "near_copy": ({i: row for i, row in near.items() if i not in same}, f"are a near-copy of a training item (cosine >= {threshold})"),
+              "near_copy": ({i: row for i, row in near.items() if i not in same},
+                            f"are a near-copy of a training item (cosine >= {threshold})"),
               "shared_document": (shared, "are answered by a document that answers a training item")}
     findings = [_finding(name, rows, len(held.ids), says) for name, (rows, says) in grades.items()]
     if not set(held.answers) & set(seen.answers):
         findings[2] = replace(findings[2], evidence="neither side names a document")
         if held.answers or seen.answers:
-            findings[2] = replace(findings[2], status="doubt", evidence="not enough evidence: the two sides do not name their documents in the same way")
+            findings[2] = replace(findings[2], status="doubt",
+                                  evidence="not enough evidence: the two sides do not name "
+                                  "their documents in the same way")
     kept = [i for i in range(len(held.ids)) if not any(i in rows for rows, _ in grades.values())]
-    return Leakage(tuple(findings), tuple(row for rows, _ in grades.values() for row in rows.values()), tuple(held.ids[i] for i in kept), _take(test, kept))
+    return Leakage(tuple(findings), tuple(row for rows, _ in grades.values() for row in rows.values()),
+                   tuple(held.ids[i] for i in kept), _take(test, kept))

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 # %% ../nbs/04b_lengths.ipynb #5690998e
 def token_counter(model: "SentenceTransformer", role: str = "document") -> Callable[[Sequence[str]], list[int]]:
-    "A function that counts tokens as the model reads texts in this role, int: prompt and special tokens included, nothing cut."
+    """A function that counts tokens as the model reads texts in this role, int: prompt
+    and special tokens included, nothing cut."""
     prompt, added = _around(model, role)
     def count(texts: Sequence[str]) -> list[int]:
         read = [model.tokenizer(list(texts[i:i + 1000]), **_PLAIN)["input_ids"] for i in range(0, len(texts), 1000)]
@@ -44,34 +45,42 @@ def _around(model: "SentenceTransformer", role: str) -> tuple[str, int]:
 
 # %% ../nbs/04b_lengths.ipynb #91d598ac
 def truncation_by_role(model: "SentenceTransformer", roles: Mapping[str, Sequence[str]]) -> list[Finding]:
-    "`over_length` per role at the model's own limit. A role named `query` or `anchor` is read with the query prompt, any other with the document prompt."
+    """`over_length` per role at the model's own limit. A role named `query` or `anchor` is read with the query
+    prompt, any other with the document prompt."""
     found = []
     for role, texts in roles.items():
         counter = token_counter(model, "query" if role in ("query", "anchor") else "document")
         found.append(over_length(texts, role, model.max_seq_length, counter) if len(texts) else
-                     Finding(f"data.length.{role}", "doubt", 0, "not enough evidence: no text plays this role", "give some, or leave the role out"))
+                     Finding(f"data.length.{role}", "doubt", 0, "not enough evidence: no text plays this role",
+                             "give some, or leave the role out"))
     return found
 
 # %% ../nbs/04b_lengths.ipynb #f99a3dc3
 RUN_TOKENS, COMMON_SHARE, DRAWN_TEXTS, FEWEST = 5, 0.1, 2000, 20
 
 def boilerplate(model: "SentenceTransformer", texts: Sequence[str], role: str = "document") -> Finding:
-    """`data.boilerplate.{role}`: doubt if boilerplate covers more than half of what the model reads in more than a tenth of the texts.
+    """`data.boilerplate.{role}`: doubt if boilerplate covers more than half of what the model
+    reads in more than a tenth of the texts.
 
-    Boilerplate: runs of `RUN_TOKENS` tokens that more than `COMMON_SHARE` of the different texts hold. Above `DRAWN_TEXTS` texts, so many are drawn by hash.
+    Boilerplate: runs of `RUN_TOKENS` tokens that more than `COMMON_SHARE` of the different texts hold. Above
+    `DRAWN_TEXTS` texts, so many are drawn by hash.
     """
     drawn = sorted(set(texts), key=lambda text: sha256(text.encode(errors="surrogatepass")).digest())[:DRAWN_TEXTS]
     if len(drawn) < FEWEST:
-        return Finding(f"data.boilerplate.{role}", "doubt", 0, f"not enough evidence: {len(drawn)} different texts", f"give at least {FEWEST}")
+        return Finding(f"data.boilerplate.{role}", "doubt", 0,
+                       f"not enough evidence: {len(drawn)} different texts", f"give at least {FEWEST}")
     room = max(RUN_TOKENS, model.max_seq_length - _around(model, "document")[1])
     read = model.tokenizer(drawn, **_PLAIN | {"truncation": True, "max_length": room})["input_ids"]
     holders = Counter(run for ids in read for run in set(_runs_of(ids)))
     common = {run for run, held in holders.items() if held > COMMON_SHARE * len(drawn)}
     shares = np.array([_covered(ids, common) for ids in read])
     many = np.mean(shares > 0.5) > COMMON_SHARE
-    says = f"boilerplate is {shares.mean():.0%} of what is read of {len(drawn)} texts, and more than half of it in {np.mean(shares > 0.5):.0%} of them"
-    rows = tuple({"run": model.tokenizer.decode(run), "texts": held} for run, held in holders.most_common(3)) if many else ()
-    return Finding(f"data.boilerplate.{role}", "doubt" if many else "ok", int((shares > 0.5).sum()), says, "cut away what all texts share" if many else "", rows)
+    says = (f"boilerplate is {shares.mean():.0%} of what is read of {len(drawn)} texts, and more than half of it in "
+            f"{np.mean(shares > 0.5):.0%} of them")
+    rows = (tuple({"run": model.tokenizer.decode(run), "texts": held} for run, held in holders.most_common(3)) if many
+            else ())
+    return Finding(f"data.boilerplate.{role}", "doubt" if many else "ok", int((shares > 0.5).sum()), says,
+                   "cut away what all texts share" if many else "", rows)
 
 # %% ../nbs/04b_lengths.ipynb #35f74544
 def _runs_of(ids: Sequence[int]) -> list[tuple[int, ...]]:
@@ -87,14 +96,17 @@ def _covered(ids: Sequence[int], common: set) -> float:
 # %% ../nbs/04b_lengths.ipynb #fc1e94d9
 MOST_WINDOWS = 4
 
-def tail_windows(model: "SentenceTransformer", corpus: Corpus, most: int = MOST_WINDOWS) -> tuple[list[str], np.ndarray, int]:
+def tail_windows(model: "SentenceTransformer", corpus: Corpus,
+                 most: int = MOST_WINDOWS) -> tuple[list[str], np.ndarray, int]:
     """What the model does not read of the documents, in windows that it does read.
 
     Returns:
-        The windows, each with its document's title before it; the row of the document of each, int, (m,), ascending; and the number of
+        The windows, each with its document's title before it; the row of the document of
+            each, int, (m,), ascending; and the number of
         documents that are longer than `most` windows after the head, so that their end is in none.
     Raises:
-        ContractError: `model.tokenizer` if the tokenizer does not say where its tokens stand, `model.max_tokens` if hardly a text fits.
+        ContractError: `model.tokenizer` if the tokenizer does not say where its tokens stand,
+            `model.max_tokens` if hardly a text fits.
     """
     room = _room(model)
     windows, owners, unread = [], [], 0
@@ -113,10 +125,12 @@ def tail_windows(model: "SentenceTransformer", corpus: Corpus, most: int = MOST_
 # %% ../nbs/04b_lengths.ipynb #e891ad96
 def _room(model: "SentenceTransformer") -> int:
     if not model.tokenizer.is_fast:
-        raise ContractError("model.tokenizer", "this tokenizer does not say where its tokens stand", "a tail begins where the head ends",
+        raise ContractError("model.tokenizer", "this tokenizer does not say where its tokens stand",
+                            "a tail begins where the head ends",
                             "load the fast tokenizer of this model")
     if (room := model.max_seq_length - _around(model, "document")[1]) < 8:
-        raise ContractError("model.max_tokens", f"{max(0, room)} of {model.max_seq_length} tokens are left for a text", "windows of a few tokens mean nothing",
+        raise ContractError("model.max_tokens", f"{max(0, room)} of {model.max_seq_length} tokens are left for a text",
+                            "windows of a few tokens mean nothing",
                             "raise max_tokens, or shorten the prompt")
     return room
 
@@ -129,8 +143,10 @@ def _heading(model: "SentenceTransformer", title: str, room: int) -> tuple[str, 
 
 # %% ../nbs/04b_lengths.ipynb #37140cc5
 def _edges(words: Sequence[int], head: int, step: int, most: int) -> list[int]:
-    "Tokens at which windows of at most `step` tokens start, and where the last of them ends; each edge steps back to the start of its word."
-    start = lambda at: next((i for i in range(at, at - step, -1) if words[i] != words[i - 1]), at) if at < len(words) else len(words)
+    """Tokens at which windows of at most `step` tokens start, and where the last of them ends; each
+    edge steps back to the start of its word."""
+    start = lambda at: next((i for i in range(at, at - step, -1) if words[i] != words[i - 1]),
+                            at) if at < len(words) else len(words)
     edges = [start(head)]
     while edges[-1] < len(words) and len(edges) <= most:
         edges.append(start(edges[-1] + step))
@@ -139,7 +155,8 @@ def _edges(words: Sequence[int], head: int, step: int, most: int) -> list[int]:
 # %% ../nbs/04b_lengths.ipynb #585220bd
 def tail_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Settings, most: int = MOST_WINDOWS,
                  progress: bool = True) -> tuple[np.ndarray, np.ndarray, int]:
-    "The windows of `tail_windows` at full size, float32, (m, width); the document row of each, int, (m,); and how many documents go on after their last window."
+    """The windows of `tail_windows` at full size, float32, (m, width); the document row of each, int, (m,); and how
+    many documents go on after their last window."""
     bf16 = not isinstance(bf16_context(model.device), nullcontext)
     recipe = {"model": encoder_identity(model), "corpus": corpus.content, "bf16": bf16, "most": most,
               "code": source_of(encode, truncate, tail_windows, _around, _room, _heading, _edges)}
@@ -155,7 +172,8 @@ def tail_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Setting
 
 # %% ../nbs/04b_lengths.ipynb #58b23970
 def max_passage(queries: np.ndarray, heads: np.ndarray, tails: np.ndarray, owners: np.ndarray) -> np.ndarray:
-    "Scores (queries, documents), float32: the largest inner product of a query with a document's head (row of `heads`) or one of its `tails`."
+    """Scores (queries, documents), float32: the largest inner product of a query with a document's
+    head (row of `heads`) or one of its `tails`."""
     scores = queries @ heads.T
     if len(owners):
         order = np.argsort(owners, kind="stable")
@@ -168,8 +186,9 @@ def max_passage(queries: np.ndarray, heads: np.ndarray, tails: np.ndarray, owner
 class TailEffect:
     """Rankings by heads against rankings by heads and tails, on the same queries.
 
-    `changed`: share of queries with other documents among the first k. `over_all` and `over_judged`: `metric` with tails minus without.
-    `judged`: share of the first k answers that somebody judged, without and with tails. `head`, `tails`: the two runs.
+    `changed`: share of queries with other documents among the first k. `over_all` and `over_judged`:
+    `metric` with tails minus without. `judged`: share of the first k answers that somebody judged, without
+    and with tails. `head`, `tails`: the two runs.
     """
     metric: str
     k: int
@@ -184,7 +203,8 @@ class TailEffect:
     tails: Run = field(repr=False)
 
 # %% ../nbs/04b_lengths.ipynb #a1dfabd3
-def tail_effect(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, metric: str = "nDCG@10", k: int = 10, dim: int | None = None,
+def tail_effect(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings,
+                metric: str = "nDCG@10", k: int = 10, dim: int | None = None,
                 most: int = MOST_WINDOWS, depth: int = 100, progress: bool = True) -> TailEffect:
     """What reading the tails (MaxP over windows) does to the rankings of judged queries.
 
@@ -193,7 +213,8 @@ def tail_effect(model: "SentenceTransformer", corpus: Corpus, judged: Judged, se
         most: windows per document after its head.
         depth: length of the two runs that are kept.
     Raises:
-        ContractError: `validate.metric`, `validate.empty` without judged queries, `model.tokenizer`, `model.max_tokens`, `model.vectors`.
+        ContractError: `validate.metric`, `validate.empty` without judged queries,
+            `model.tokenizer`, `model.max_tokens`, `model.vectors`.
     """
     per_query(metric, {}, judged)
     tails, owners, unread = tail_vectors(model, corpus, settings, most, progress)
@@ -204,12 +225,15 @@ def tail_effect(model: "SentenceTransformer", corpus: Corpus, judged: Judged, se
     full, full_judged = _runs(judged, corpus, depth, queries, heads, tails, owners)
     first = lambda run, q: set(list(run[q])[:k])
     changed = float(np.mean([first(head, q) != first(full, q) for q in judged.queries]))
-    gain = lambda with_tails, without: compare(per_query(metric, with_tails, judged), per_query(metric, without, judged))
-    return TailEffect(metric, k, len(corpus), len(set(owners.tolist())), unread, changed, gain(full, head), gain(full_judged, head_judged),
+    gain = lambda with_tails, without: compare(per_query(metric, with_tails, judged),
+                                               per_query(metric, without, judged))
+    return TailEffect(metric, k, len(corpus), len(set(owners.tolist())), unread, changed, gain(full, head),
+                      gain(full_judged, head_judged),
                       (judged_at(k, head, judged), judged_at(k, full, judged)), head, full)
 
 # %% ../nbs/04b_lengths.ipynb #4012ed4e
-def _runs(judged: Judged, corpus: Corpus, depth: int, queries: np.ndarray, heads: np.ndarray, tails: np.ndarray, owners: np.ndarray,
+def _runs(judged: Judged, corpus: Corpus, depth: int, queries: np.ndarray, heads: np.ndarray,
+          tails: np.ndarray, owners: np.ndarray,
           block: int = 32) -> tuple[Run, Run]:
     "The first `depth` documents of each query, ties in corpus order; and the judged documents alone."
     ids, run, condensed = list(judged.queries), {}, {}
@@ -217,14 +241,16 @@ def _runs(judged: Judged, corpus: Corpus, depth: int, queries: np.ndarray, heads
         scores = max_passage(queries[first:first + block], heads, tails, owners)
         order = np.argsort(-scores, axis=1, kind="stable")[:, :depth]
         run |= as_run(ids[first:first + block], corpus.ids, np.take_along_axis(scores, order, axis=1), order)
-        condensed |= {q: {d: float(row[corpus.position[d]]) for d in judged.qrels[q] if d in corpus.position} for q, row in zip(ids[first:], scores)}
+        condensed |= {q: {d: float(row[corpus.position[d]]) for d in judged.qrels[q] if d in corpus.position}
+                      for q, row in zip(ids[first:], scores)}
     return run, condensed
 
 # %% ../nbs/04b_lengths.ipynb #749cba4f
 GAIN = 0.01
 
 def tails_finding(effect: TailEffect, gain: float = GAIN) -> Finding:
-    "`data.length.tails`: doubt if the tails improve the metric by at least `gain` with an interval above 0, or if the judgments cannot tell; ok otherwise."
+    """`data.length.tails`: doubt if the tails improve the metric by at least `gain` with an interval above 0, or if
+    the judgments cannot tell; ok otherwise."""
     every, known = effect.over_all, effect.over_judged
     helps = lambda one: one.outcome == "better" and one.difference >= gain
     if not effect.cut:
@@ -232,18 +258,22 @@ def tails_finding(effect: TailEffect, gain: float = GAIN) -> Finding:
     if every.n < FEWEST:
         status, verdict, fix = "doubt", f"not enough evidence: {every.n} judged queries", f"judge at least {FEWEST}"
     elif helps(every):
-        status, verdict, fix = "doubt", "the tails make the answers better", "raise max_tokens, or index chunks and let a document score as its best one"
+        status, verdict, fix = ("doubt", "the tails make the answers better",
+                                "raise max_tokens, or index chunks and let a document score as its best one")
     elif helps(known):
         status, fix = "doubt", "judge the answers that the tails bring up, and compare again"
-        verdict = f"not enough evidence: better over judged documents only ({known}), and {effect.judged[0]:.0%} -> {effect.judged[1]:.0%} of the answers are judged"
+        verdict = (f"not enough evidence: better over judged documents only ({known}), and {effect.judged[0]:.0%} -> "
+                   f"{effect.judged[1]:.0%} of the answers are judged")
     else:
         status, fix = "ok", ""
-        verdict = "the tails make the answers worse" if every.outcome == "worse" else f"the tails change {'rankings but not quality' if effect.changed else 'nothing'}"
+        verdict = ("the tails make the answers worse" if every.outcome == "worse"
+                   else f"the tails change {'rankings but not quality' if effect.changed else 'nothing'}")
     return Finding("data.length.tails", status, effect.cut, f"{verdict}. {_seen(effect)}", fix)
 
 # %% ../nbs/04b_lengths.ipynb #00440592
 def _seen(effect: TailEffect) -> str:
     one, later = effect.over_all, f"; {effect.unread} documents go on after their last window" if effect.unread else ""
     difference = f"{one.difference:+.3f}, n = {one.n}" if math.isnan(one.low) else str(one)
-    return (f"{effect.cut} of {effect.documents} documents are cut{later}; {effect.changed:.0%} of queries get other documents among the first {effect.k}; "
+    return (f"{effect.cut} of {effect.documents} documents are cut{later}; {effect.changed:.0%} of queries get other "
+            f"documents among the first {effect.k}; "
             f"{effect.metric} with tails minus without: {difference}")

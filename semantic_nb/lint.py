@@ -41,7 +41,8 @@ _Found = Iterator[tuple[ast.AST, str, str, str, str]]
 
 # %% ../nbs/10b_lint.ipynb #9eefb9ac
 def _import_rules(seen: Trace) -> _Found:
-    imported = {module for node, modules in seen.imports.items() if not isinstance(node, ast.Attribute) for _, module in _loaded(node, modules)}
+    imported = {module for node, modules in seen.imports.items() if not isinstance(node, ast.Attribute)
+                for _, module in _loaded(node, modules)}
     for node, modules in seen.imports.items():
         for place, module in _loaded(node, modules):
             if moved(module) and not (isinstance(node, ast.Attribute) and module in imported):
@@ -54,25 +55,30 @@ def _loaded(node: ast.AST, modules: Sequence[str]) -> list[tuple[ast.AST, str]]:
     if isinstance(node, ast.ImportFrom) and moved(modules[0]):
         return [(node, modules[0])]
     places = node.names if isinstance(node, ast.ImportFrom) else [node]
-    return [(place, module) for place, module in zip(places, modules[-len(places):]) if module.rpartition(".")[2].islower()]
+    return [(place, module) for place, module in zip(places, modules[-len(places):])
+            if module.rpartition(".")[2].islower()]
 
 # %% ../nbs/10b_lint.ipynb #f55c6128
 def _call_rules(seen: Trace) -> _Found:
     for node, call in seen.calls.items():
         owner, _, name = call.name.rpartition(".")
         kind = {"st.SentenceTransformer()": "SentenceTransformer", "st.CrossEncoder()": "CrossEncoder"}.get(owner, "")
-        if name == "fit" and owner == "?" and any(str(argument).startswith("train_objective") for argument in call.named):
+        if (name == "fit" and owner == "?"
+                and any(str(argument).startswith("train_objective") for argument in call.named)):
             kind = "SentenceTransformer"
         if kind and name in ("fit", "old_fit"):
-            yield node, "loss.legacy_fit", "fail", f"{kind}.{name}()", RULES["loss.legacy_fit"].instead.replace("SentenceTransformer", kind)
+            yield (node, "loss.legacy_fit", "fail", f"{kind}.{name}()",
+                   RULES["loss.legacy_fit"].instead.replace("SentenceTransformer", kind))
         if kind == "SentenceTransformer" and name == "encode_multi_process":
             yield node, "encoder.multi_process", "fail", name, ""
         if (kind == "SentenceTransformer" and name in OLD_METHODS) or call.name == "st.SentenceTransformer.load":
             yield node, "model.renamed_method", "fail", name, OLD_METHODS[name]
         if re.fullmatch(r"st\.(Cached)?MultipleNegativesSymmetricRankingLoss", call.name):
-            yield node, "loss.symmetric_class", "fail", name, ("Cached" if "Cached" in name else "") + RULES["loss.symmetric_class"].instead
+            yield (node, "loss.symmetric_class", "fail", name,
+                   ("Cached" if "Cached" in name else "") + RULES["loss.symmetric_class"].instead)
         fed = call.argument("dataset", 0).name or call.argument("train_examples", 0).name
-        if name in ("DataLoader", "NoDuplicatesDataLoader") and fed.startswith("st.InputExample") and fed.endswith("[]"):
+        if (name in ("DataLoader", "NoDuplicatesDataLoader") and fed.startswith("st.InputExample")
+                and fed.endswith("[]")):
             yield node, "data.legacy_examples", "fail", f"{name} over InputExample", ""
 
 # %% ../nbs/10b_lint.ipynb #9d10ef2f
@@ -87,22 +93,28 @@ def _argument_rules(seen: Trace) -> _Found:
 # %% ../nbs/10b_lint.ipynb #f6ce09f5
 def _name(model: Value) -> str:
     made = model.calls[0] if len(model.calls) == 1 and model.calls[0].name == "st.SentenceTransformer" else None
-    return str(made.argument("model_name_or_path", 0).constant) if made and not made.argument("similarity_fn_name").name else ""
+    return (str(made.argument("model_name_or_path", 0).constant)
+            if made and not made.argument("similarity_fn_name").name else "")
 
 # %% ../nbs/10b_lint.ipynb #8247147c
 _RANKING = re.compile(r"st\.(Cached)?MultipleNegatives(Symmetric)?RankingLoss")
-_MEASURES = re.compile(r"evaluat|eval_|(?<!literal)_eval\b|ndcg|mrr|recall|precision_at|benchmark|validat|beir|mteb", re.IGNORECASE)
+_MEASURES = re.compile(r"evaluat|eval_|(?<!literal)_eval\b|ndcg|mrr|recall|precision_at|benchmark|validat|beir|mteb",
+                       re.IGNORECASE)
 
 def _trainer_rules(seen: Trace) -> _Found:
     measured = any(_MEASURES.search(ast.unparse(call.node.func)) for call in seen.calls.values())
-    for call in {maker for run in seen.calls.values() if run.name == "st.SentenceTransformerTrainer().train" for maker in run.receiver.calls}:
+    for call in {maker for run in seen.calls.values() if run.name == "st.SentenceTransformerTrainer().train"
+                 for maker in run.receiver.calls}:
         args, loss = call.argument("args", 1), _innermost(call.argument("loss", 4)).removesuffix("()")
         if args.name == "transformers.TrainingArguments()":
-            yield call.node, "loss.training_arguments", "fail", "TrainingArguments of transformers", "SentenceTransformerTrainingArguments"
+            yield (call.node, "loss.training_arguments", "fail", "TrainingArguments of transformers",
+                   "SentenceTransformerTrainingArguments")
         if any(map(_best_by_loss, args.calls)):
-            yield call.node, "validate.loss_only", "fail", "the best checkpoint is chosen by the loss", "metric_for_best_model= a metric of the evaluator"
+            yield (call.node, "validate.loss_only", "fail", "the best checkpoint is chosen by the loss",
+                   "metric_for_best_model= a metric of the evaluator")
         elif not call.argument("evaluator", 5).name and not measured:
-            yield call.node, "validate.loss_only", "doubt", f"{'only the loss' if call.argument('eval_dataset', 3).name else 'nothing'} is evaluated here", ""
+            yield (call.node, "validate.loss_only", "doubt",
+                   f"{'only the loss' if call.argument('eval_dataset', 3).name else 'nothing'} is evaluated here", "")
         if _RANKING.fullmatch(loss) and args.name in ("", "st.SentenceTransformerTrainingArguments()"):
             yield from ((call.node, *found) for found in _batch_rules(args, loss, seen))
 
@@ -110,16 +122,20 @@ def _trainer_rules(seen: Trace) -> _Found:
 # %% ../nbs/10b_lint.ipynb #47fe1633
 def _best_by_loss(args: Call) -> bool:
     metric = args.argument("metric_for_best_model")
-    return args.argument("load_best_model_at_end").constant is True and not metric.unsure and metric.constant in (None, "loss", "eval_loss")
+    return (args.argument("load_best_model_at_end").constant is True and not metric.unsure
+            and metric.constant in (None, "loss", "eval_loss"))
 
 def _innermost(loss: Value) -> str:
-    inner = [call.argument("loss", 1) for call in loss.calls if call.name in ("st.MatryoshkaLoss", "st.Matryoshka2dLoss", "st.AdaptiveLayerLoss")]
+    inner = [call.argument("loss", 1) for call in loss.calls
+             if call.name in ("st.MatryoshkaLoss", "st.Matryoshka2dLoss", "st.AdaptiveLayerLoss")]
     return _innermost(inner[0]) if inner else loss.name
 
 # %% ../nbs/10b_lint.ipynb #e3518675
 def _batch_rules(args: Value, loss: str, seen: Trace) -> Iterator[tuple[str, str, str, str]]:
-    samplers, sizes = ({made.argument(name) for made in args.calls} or {NOTHING} for name in ("batch_sampler", "per_device_train_batch_size"))
-    careless = all(not sampler.unsure and "no_duplicates" not in f"{sampler.name} {sampler.constant}".lower() for sampler in samplers)
+    samplers, sizes = ({made.argument(name) for made in args.calls} or {NOTHING}
+                       for name in ("batch_sampler", "per_device_train_batch_size"))
+    careless = all(not sampler.unsure and "no_duplicates" not in f"{sampler.name} {sampler.constant}".lower()
+                   for sampler in samplers)
     if careless and "batch_sampler" not in seen.stored:
         yield "loss.duplicates_in_batch", "doubt", "the batch sampler lets a text occur twice", ""
     size = max(value.constant if isinstance(value.constant, int) else 1000 if value.name else 8 for value in sizes)
@@ -129,13 +145,16 @@ def _batch_rules(args: Value, loss: str, seen: Trace) -> Iterator[tuple[str, str
 # %% ../nbs/10b_lint.ipynb #e4e515d1
 def _similarity_rules(seen: Trace) -> _Found:
     for node, call in seen.calls.items():
-        similarity, scale, kind = call.argument("similarity_fct", 2), call.argument("scale", 1), model_kind(_name(call.argument("model", 0)))
+        similarity, scale, kind = (call.argument("similarity_fct", 2), call.argument("scale", 1),
+                                   model_kind(_name(call.argument("model", 0))))
         if _RANKING.fullmatch(call.name) and similarity.name.endswith(".dot_score"):
             if kind != "unit" and not scale.unsure and scale.constant != 1:
-                yield node, "loss.scale", "fail" if kind == "dot" and not scale.name else "doubt", f"dot_score with scale {scale.constant or 20}", ""
+                yield (node, "loss.scale", "fail" if kind == "dot" and not scale.name else "doubt",
+                       f"dot_score with scale {scale.constant or 20}", "")
         elif _RANKING.fullmatch(call.name) and kind == "dot" and similarity.name.rpartition(".")[2] in ("", "cos_sim"):
             yield node, "loss.scale", "doubt", "cosine in the loss of a dot model", ""
-        if re.fullmatch(r"sentence_transformers\.util\..*(semantic_search|cos_sim)", call.name) and not call.argument("score_function", 5).name:
+        if re.fullmatch(r"sentence_transformers\.util\..*(semantic_search|cos_sim)",
+                        call.name) and not call.argument("score_function", 5).name:
             encoded = [made for value in call.positional[:2] for made in value.calls if VECTORS.fullmatch(value.name)]
             if encoded and all(model_kind(_name(made.receiver)) == "dot" for made in encoded):
                 yield node, "index.cosine_on_dot", "doubt", "vectors of a dot model are compared by cosine", ""
@@ -145,7 +164,8 @@ _FLAT = {"faiss.IndexFlatIP": "faiss.METRIC_INNER_PRODUCT", "faiss.IndexFlatL2":
 _WRAPPER = re.compile(r"faiss\.(IndexIDMap2?|index_cpu_to_gpu|index_cpu_to_all_gpus)")
 
 def _makers(index: Value) -> list[Call]:
-    wrapped = [part for call in index.calls if _WRAPPER.fullmatch(call.name) for part in call.positional if part.name.startswith("faiss.")]
+    wrapped = [part for call in index.calls if _WRAPPER.fullmatch(call.name)
+               for part in call.positional if part.name.startswith("faiss.")]
     return [call for part in wrapped for call in _makers(part)] or list(index.calls)
 
 def _metric(call: Call) -> str:
@@ -161,7 +181,8 @@ def _normalised(seen: Trace) -> set[ast.Call]:
     done = set()
     for node, call in seen.calls.items():
         if "norm" in ast.unparse(node.func).lower() or (node in seen.alone and not call.name.startswith(_HARMLESS)):
-            done |= {made.node for value in (*call.positional, *call.named.values()) if VECTORS.fullmatch(value.name) for made in value.calls}
+            done |= {made.node for value in (*call.positional, *call.named.values())
+                     if VECTORS.fullmatch(value.name) for made in value.calls}
     return done
 
 def _bare(made: Call) -> bool:
@@ -180,7 +201,8 @@ def _vector_rules(seen: Trace) -> _Found:
 
 def _added(vectors: Value, metrics: set[str]) -> Iterator[tuple[str, str, str, str]]:
     bare, kinds = all(map(_bare, vectors.calls)), {model_kind(_name(made.receiver)) for made in vectors.calls}
-    dims = {call.argument("truncate_dim") for made in vectors.calls for call in (made, *made.receiver.calls)} - {NOTHING}
+    dims = ({call.argument("truncate_dim") for made in vectors.calls for call in (made, *made.receiver.calls)}
+            - {NOTHING})
     if metrics == {"IP"} and (vectors.cut or (dims and bare)):
         certain = kinds != {"dot"} and (vectors.cut or all(dim.known for dim in dims))
         yield "index.truncated", "fail" if certain else "doubt", "truncated and not normalised again", ""
@@ -196,17 +218,21 @@ def _index_rules(seen: Trace, text: str) -> _Found:
     for node, call in seen.calls.items():
         if _metric(call) == "default" and "metric_type" not in seen.stored:
             yield node, "index.default_metric", "doubt", f"{call.name.removeprefix('faiss.')} without a metric", ""
-    for maker in {maker for call in seen.calls.values() if re.fullmatch(r"faiss\..*\(\)\.search", call.name) for maker in _makers(call.receiver)}:
-        inverted = maker.name.startswith("faiss.IndexIVF") or any("IVF" in str(value.constant) for value in maker.positional)
+    for maker in {maker for call in seen.calls.values() if re.fullmatch(r"faiss\..*\(\)\.search", call.name)
+                  for maker in _makers(call.receiver)}:
+        inverted = (maker.name.startswith("faiss.IndexIVF")
+                    or any("IVF" in str(value.constant) for value in maker.positional))
         if inverted and not re.search("nprobe|ParameterSpace|SearchParameters", text):
             yield maker.node, "index.nprobe", "fail", "searched with nprobe = 1", ""
 
 # %% ../nbs/10b_lint.ipynb #80192659
 def _role_rules(seen: Trace, text: str) -> _Found:
-    by_hand = re.search(r"(query|passage|search_query|search_document|instruct|represent this[^\"']*): ", text, re.IGNORECASE)
+    by_hand = re.search(r"(query|passage|search_query|search_document|instruct|represent this[^\"']*): ", text,
+                        re.IGNORECASE)
     for node, call in seen.calls.items():
         prompted = call.argument("prompt", 2).name or call.argument("prompt_name", 1).name
-        if call.name == "st.SentenceTransformer().encode" and node.args and not prompted and re.search("quer|question", ast.unparse(node.args[0]), re.IGNORECASE):
+        if (call.name == "st.SentenceTransformer().encode" and node.args and not prompted
+                and re.search("quer|question", ast.unparse(node.args[0]), re.IGNORECASE)):
             if _declared(call.receiver) or (expects_prefix(_name(call.receiver)) and not by_hand):
                 yield node, "encoder.one_role", "doubt", "queries go through plain encode()", ""
 
@@ -214,7 +240,9 @@ def _declared(model: Value) -> bool:
     if any(made.argument("default_prompt_name").name for made in model.calls):
         return False
     prompts = [keyword.value for made in model.calls for keyword in made.node.keywords if keyword.arg == "prompts"]
-    return bool(prompts) and all(isinstance(given, ast.Dict) and any(getattr(key, "value", "") == "query" for key in given.keys) for given in prompts)
+    return (bool(prompts)
+            and all(isinstance(given, ast.Dict) and any(getattr(key, "value", "") == "query" for key in given.keys)
+                    for given in prompts))
 
 # %% ../nbs/10b_lint.ipynb #0551aa82
 _IGNORE = re.compile(r"#\s*semantic-nb:\s*ignore(?:\[([\w., -]*)\])?")
@@ -234,15 +262,19 @@ def _alarms(path: Path, name: str) -> list[Alarm]:
     unread, found, text = list(source.unread), [], "\n".join(source.lines)
     try:
         seen = trace(source.tree)
-        found = [one for group in _GROUPS for one in group(seen)] + [one for group in _WITH_TEXT for one in group(seen, text)]
+        found = ([one for group in _GROUPS for one in group(seen)]
+                 + [one for group in _WITH_TEXT for one in group(seen, text)])
     except RecursionError:
         unread = [(None, 1, "nested too deeply")]
-    alarms = {_alarm(name, line, cell, "pipeline.unread", "doubt", f"not enough evidence: {why}", "") for cell, line, why in unread}
+    alarms = {_alarm(name, line, cell, "pipeline.unread", "doubt", f"not enough evidence: {why}", "")
+              for cell, line, why in unread}
     for node, rule, status, symptom, instead in found:
         line = node.func.end_lineno if isinstance(node, ast.Call) else node.lineno
-        if node not in seen.fallback and not _silent(rule, [source.lines[at - 1] for at in {node.lineno, line, node.end_lineno}]):
+        if (node not in seen.fallback
+                and not _silent(rule, [source.lines[at - 1] for at in {node.lineno, line, node.end_lineno}])):
             cell = bisect_right(source.cells, line - 1)
-            alarms.add(_alarm(name, line - (source.cells[cell - 1] if cell else 0), cell or None, rule, status, symptom, instead))
+            alarms.add(_alarm(name, line - (source.cells[cell - 1] if cell else 0), cell or None,
+                              rule, status, symptom, instead))
     return sorted(alarms, key=lambda alarm: (alarm.cell or 0, alarm.line, alarm.rule, alarm.symptom))
 
 
@@ -262,5 +294,6 @@ def lint(path: Path) -> list[Alarm]:
 
 def lint_table(alarms: Sequence[Alarm]) -> Table:
     "Alarms as a table: where, rule, how sure, what was seen, and what to write instead."
-    return Table([{"where": f"{alarm.file}{f' [{alarm.cell}]' if alarm.cell else ''}:{alarm.line}", "rule": alarm.rule, "status": alarm.status,
+    return Table([{"where": f"{alarm.file}{f' [{alarm.cell}]' if alarm.cell else ''}:{alarm.line}",
+                   "rule": alarm.rule, "status": alarm.status,
                    "seen": alarm.symptom, "instead": alarm.instead} for alarm in alarms])

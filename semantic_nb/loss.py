@@ -29,10 +29,12 @@ def check_columns(pairs: PairSet, loss: LossSpec) -> None:
     "Raises `ContractError` (`loss.columns`) if this loss would misread these pairs."
     width = len(pairs.columns())
     if loss.name == "TripletLoss" and width != 3:
-        raise ContractError("loss.columns", f"{pairs.name} has {width} columns, TripletLoss reads three", "it would take the wrong text for the negative",
+        raise ContractError("loss.columns", f"{pairs.name} has {width} columns, TripletLoss reads three",
+                            "it would take the wrong text for the negative",
                             "MultipleNegativesRankingLoss reads pairs; or give a negative column")
     if loss.hardness_mode == "hard_negatives" and width < 3:
-        raise ContractError("loss.columns", f"{pairs.name} has no negatives to weigh", "hardness_mode = hard_negatives would do nothing, silently",
+        raise ContractError("loss.columns", f"{pairs.name} has no negatives to weigh",
+                            "hardness_mode = hard_negatives would do nothing, silently",
                             "set mined_negatives, or hardness_mode = in_batch_negatives")
 
 # %% ../nbs/05_loss.ipynb #95cef00e
@@ -50,7 +52,8 @@ def build_loss(model: "SentenceTransformer", loss: LossSpec, dims: Sequence[int]
         metric = losses.TripletDistanceMetric.COSINE if cosine else losses.TripletDistanceMetric.EUCLIDEAN
         built = losses.TripletLoss(model, distance_metric=metric, triplet_margin=0.3 if cosine else 5)
     else:
-        scale = COSINE_SCALE if cosine and loss.scale == 1 else loss.scale  # Matryoshka on a dot base: its scale of 1 was meant for dot
+        # Matryoshka on a dot base: its scale of 1 was meant for dot
+        scale = COSINE_SCALE if cosine and loss.scale == 1 else loss.scale
         options = {"directions": loss.directions, "partition_mode": loss.partition_mode, "scale": scale,
                    "similarity_fct": util.cos_sim if cosine else util.dot_score}
         if loss.hardness_mode:
@@ -60,15 +63,18 @@ def build_loss(model: "SentenceTransformer", loss: LossSpec, dims: Sequence[int]
 
 # %% ../nbs/05_loss.ipynb #7be07404
 def mine_negatives(pairs: PairSet, model: "SentenceTransformer", count: int, relative_margin: float = 0.05) -> PairSet:
-    """The pairs with `count` mined negatives each: the nearest positives of others that score at least 5 % below the own one.
+    """The pairs with `count` mined negatives each: the nearest positives of others
+    that score at least 5 % below the own one.
 
-    Pairs for which there are not enough are left out (`mine_hard_negatives` drops them). The margin's default is the library's example.
+    Pairs for which there are not enough are left out (`mine_hard_negatives` drops them). The
+    margin's default is the library's example.
     """
     from datasets import Dataset
     from sentence_transformers.util import mine_hard_negatives
     rows = Dataset.from_dict({"anchor": pairs.anchors, "positive": pairs.positives})
     with bf16_context(model.device):
-        mined = mine_hard_negatives(rows, model, num_negatives=count, relative_margin=relative_margin, sampling_strategy="top", range_max=max(50, 4 * count),
+        mined = mine_hard_negatives(rows, model, num_negatives=count, relative_margin=relative_margin,
+                                    sampling_strategy="top", range_max=max(50, 4 * count),
                                     output_format="n-tuple", batch_size=64, verbose=False)
     anchors, positives, *negatives = (tuple(mined[name]) for name in mined.column_names)
     behind = dict(zip(zip(pairs.anchors, pairs.positives), pairs.documents))
@@ -78,7 +84,8 @@ def mine_negatives(pairs: PairSet, model: "SentenceTransformer", count: int, rel
 # %% ../nbs/05_loss.ipynb #c13da31a
 @dataclass(frozen=True)
 class Stage:
-    "One pass of training: what it is called, how long, how fast, and which sizes are trained (empty: the full one only)."
+    """One pass of training: what it is called, how long, how fast, and which sizes
+    are trained (empty: the full one only)."""
     name: str
     epochs: float
     learning_rate: float
@@ -86,7 +93,8 @@ class Stage:
 
 # %% ../nbs/05_loss.ipynb #210657e4
 def dev_evaluator(domain: Domain, dim: int, others: int = 500):
-    "Retrieval on dev: the judged documents and `others` more, nDCG@k at `dim`; sentence-transformers' evaluator (binary gains)."
+    """Retrieval on dev: the judged documents and `others` more, nDCG@k at `dim`;
+    sentence-transformers' evaluator (binary gains)."""
     from sentence_transformers.sentence_transformer.evaluation import InformationRetrievalEvaluator
     k, dev = domain.spec.validation.k, domain.splits[domain.spec.validation.dev]
     corpus = sample_corpus(domain.corpus, [dev], len(dev.relevant()) + others)
@@ -97,7 +105,8 @@ def dev_evaluator(domain: Domain, dim: int, others: int = 500):
                 return super().__call__(model, *args, **kwargs)
 
     relevant = {q: {d for d, grade in grades.items() if grade > 0} for q, grades in dev.qrels.items()}
-    return DevRetrieval(dict(dev.queries), dict(zip(corpus.ids, corpus.passages)), relevant, name="dev", ndcg_at_k=[k], mrr_at_k=[k], accuracy_at_k=[1],
+    return DevRetrieval(dict(dev.queries), dict(zip(corpus.ids, corpus.passages)), relevant, name="dev", ndcg_at_k=[k],
+                        mrr_at_k=[k], accuracy_at_k=[1],
                         precision_recall_at_k=[k], map_at_k=[k], truncate_dim=dim, write_csv=False, batch_size=64)
 
 # %% ../nbs/05_loss.ipynb #df5f839b
@@ -107,24 +116,30 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
     Args:
         base: a path from `resolve_base`, or the `model` folder of an earlier stage.
     Raises:
-        ContractError: `loss.columns` for pairs that the loss would misread, `loss.batches` if no full batch can be made,
-            `loss.diverged` if the loss is not a number.
+        ContractError: `loss.columns` for pairs that the loss would misread, `loss.batches` if no full batch can be
+            made, `loss.diverged` if the loss is not a number.
     """
     spec = domain.spec
     for one in pairs:
         check_columns(one, spec.loss)
         if len(set(one.anchors)) < 2:
-            raise ContractError("loss.batches", f"{one.name} has {len(set(one.anchors))} distinct anchors", "a batch needs wrong answers", "give more pairs")
+            raise ContractError("loss.batches", f"{one.name} has {len(set(one.anchors))} distinct anchors",
+                                "a batch needs wrong answers", "give more pairs")
     parent = encoder_identity(load_encoder(base, spec.model, settings))
-    recipe = {"base": parent, "pairs": [fingerprint([p.name, p.symmetry, p.columns()]) for p in pairs], "stage": asdict(stage), "loss": spec.loss.model_dump(),
-              "training": [spec.training.batch_size, spec.training.warmup], "eval": [spec.index.dim, spec.validation.eval_every],
-              "dev": fingerprint(dict(domain.splits[spec.validation.dev].qrels)), "corpus": domain.corpus.content, "seed": settings.seed,
+    recipe = {"base": parent, "pairs": [fingerprint([p.name, p.symmetry, p.columns()]) for p in pairs],
+              "stage": asdict(stage), "loss": spec.loss.model_dump(),
+              "training": [spec.training.batch_size, spec.training.warmup],
+              "eval": [spec.index.dim, spec.validation.eval_every],
+              "dev": fingerprint(dict(domain.splits[spec.validation.dev].qrels)),
+              "corpus": domain.corpus.content, "seed": settings.seed,
               "code": source_of(_train, _arguments, _column_prompts, _callbacks, build_loss, dev_evaluator)}
     build = lambda folder: _train(base, pairs, stage, domain, settings, folder)
-    made = artifact(stage.name, recipe, build, settings, packages=("sentence-transformers", "torch", "transformers"), resumable=True)
+    made = artifact(stage.name, recipe, build, settings,
+                    packages=("sentence-transformers", "torch", "transformers"), resumable=True)
     _release_memory()
     return made
 
+# %% ../nbs/05_loss.ipynb #14839427
 def _release_memory() -> None:
     "Hand back what training freed: glibc would keep gigabytes of its activations for this process."
     gc.collect()
@@ -141,20 +156,25 @@ def _train(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, se
     evaluator = dev_evaluator(domain, spec.index.dim)
     evaluator(model)
     data = DatasetDict({one.name: Dataset.from_dict(one.columns()) for one in pairs})
-    arguments = _arguments(model, spec, stage, settings, folder, evaluator.primary_metric, {column for one in pairs for column in one.columns()})
+    arguments = _arguments(model, spec, stage, settings, folder, evaluator.primary_metric,
+                           {column for one in pairs for column in one.columns()})
     trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=data,
-                                         loss=build_loss(model, spec.loss, stage.dims), evaluator=evaluator, callbacks=_callbacks(stage.name))
+                                         loss=build_loss(model, spec.loss, stage.dims), evaluator=evaluator,
+                                         callbacks=_callbacks(stage.name))
     trainer.remove_callback(PrinterCallback)
     trainer.train(resume_from_checkpoint=any(folder.glob("checkpoints/checkpoint-*")) or None)
-    history = [{k: v for k, v in row.items() if k in ("step", "epoch", "loss", f"eval_{evaluator.primary_metric}")} for row in trainer.state.log_history]
+    history = [{k: v for k, v in row.items() if k in ("step", "epoch", "loss", f"eval_{evaluator.primary_metric}")}
+               for row in trainer.state.log_history]
     if any(row.get("loss") != row.get("loss") for row in history):
-        raise ContractError("loss.diverged", "the loss is not a number", "nothing was learned after that step", "use a smaller learning rate")
+        raise ContractError("loss.diverged", "the loss is not a number", "nothing was learned after that step",
+                            "use a smaller learning rate")
     if stage.dims:
         model.similarity_fn_name = "cosine"
     model.save_pretrained(str(folder / "model"))
     write_json(folder / "history.json", history)
     shutil.rmtree(folder / "checkpoints")
-    return {"steps": trainer.state.global_step, "pairs": {p.name: len(p) for p in pairs}, "best_dev": trainer.state.best_metric}
+    return {"steps": trainer.state.global_step, "pairs": {p.name: len(p) for p in pairs},
+            "best_dev": trainer.state.best_metric}
 
 # %% ../nbs/05_loss.ipynb #bd9dec77
 def _column_prompts(model: ModelSpec, columns: Iterable[str]) -> dict[str, str] | None:
@@ -162,17 +182,23 @@ def _column_prompts(model: ModelSpec, columns: Iterable[str]) -> dict[str, str] 
     return {column: prompt for column, prompt in found.items() if prompt} or None
 
 # %% ../nbs/05_loss.ipynb #b4615955
-def _arguments(model, spec: PipelineSpec, stage: Stage, settings: Settings, folder: Path, metric: str, columns: Iterable[str]):
+def _arguments(model, spec: PipelineSpec, stage: Stage, settings: Settings, folder: Path,
+               metric: str, columns: Iterable[str]):
     from contextlib import nullcontext
     from sentence_transformers import SentenceTransformerTrainingArguments
     from sentence_transformers.base.sampler import BatchSamplers, MultiDatasetBatchSamplers
-    every = {"eval_strategy": "steps", "eval_steps": spec.validation.eval_every, "save_strategy": "steps", "save_steps": spec.validation.eval_every}
+    every = {"eval_strategy": "steps", "eval_steps": spec.validation.eval_every, "save_strategy": "steps",
+             "save_steps": spec.validation.eval_every}
     return SentenceTransformerTrainingArguments(
-        output_dir=str(folder / "checkpoints"), num_train_epochs=stage.epochs, learning_rate=stage.learning_rate, warmup_steps=spec.training.warmup,
+        output_dir=str(folder / "checkpoints"), num_train_epochs=stage.epochs, learning_rate=stage.learning_rate,
+        warmup_steps=spec.training.warmup,
         per_device_train_batch_size=spec.training.batch_size, batch_sampler=BatchSamplers.NO_DUPLICATES,
-        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL, prompts=_column_prompts(spec.model, columns),
-        bf16=not isinstance(bf16_context(model.device), nullcontext), use_cpu=str(model.device) == "cpu", seed=settings.seed, data_seed=settings.seed,
-        save_total_limit=1, load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True, logging_steps=1, logging_nan_inf_filter=False,
+        multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
+        prompts=_column_prompts(spec.model, columns),
+        bf16=not isinstance(bf16_context(model.device), nullcontext), use_cpu=str(model.device) == "cpu",
+        seed=settings.seed, data_seed=settings.seed,
+        save_total_limit=1, load_best_model_at_end=True, metric_for_best_model=f"eval_{metric}", greater_is_better=True,
+        logging_steps=1, logging_nan_inf_filter=False,
         report_to="none", disable_tqdm=True, dataloader_pin_memory=False, **every)
 
 # %% ../nbs/05_loss.ipynb #76278747
@@ -189,11 +215,13 @@ def _callbacks(name: str) -> list:
     class Progress(TrainerCallback):
         "One bar for the whole training, with the loss and the dev metric beside it."
         def on_train_begin(self, args, state, control, **kwargs):
-            self.bar, self.seen = tqdm(total=state.max_steps, initial=state.global_step, desc=name, unit="step", leave=False), {}
+            self.bar, self.seen = tqdm(total=state.max_steps, initial=state.global_step, desc=name,
+                                       unit="step", leave=False), {}
         def on_step_end(self, args, state, control, **kwargs):
             self.bar.update()
         def on_log(self, args, state, control, logs=None, **kwargs):
-            self.seen |= {("dev" if k.startswith("eval_") else k): f"{v:.3f}" for k, v in (logs or {}).items() if k == "loss" or k == args.metric_for_best_model}
+            self.seen |= {("dev" if k.startswith("eval_") else k): f"{v:.3f}"
+                          for k, v in (logs or {}).items() if k == "loss" or k == args.metric_for_best_model}
             self.bar.set_postfix(self.seen)
         def on_train_end(self, args, state, control, **kwargs):
             self.bar.close()

@@ -19,29 +19,36 @@ from .data import Corpus, Judged
 Run = dict[str, dict[str, float]]
 
 def as_run(query_ids: Sequence[str], document_ids: Sequence[str], scores: np.ndarray, rows: np.ndarray) -> Run:
-    "A run from the `scores` and document `rows`, both of shape (queries, k), that a search returns; row -1 means no hit."
-    return {q: {document_ids[i]: float(s) for s, i in zip(scores[n], rows[n]) if i >= 0} for n, q in enumerate(query_ids)}
+    """A run from the `scores` and document `rows`, both of shape (queries, k), that
+    a search returns; row -1 means no hit."""
+    return {q: {document_ids[i]: float(s) for s, i in zip(scores[n], rows[n]) if i >= 0}
+            for n, q in enumerate(query_ids)}
 
 # %% ../nbs/03_measure.ipynb #db9de372
 def write_run(path: Path, run: Run, name: str) -> Path:
     "A TREC run file: query, Q0, document, rank, score, system."
     ranked = ((q, sorted(found.items(), key=lambda item: -item[1])) for q, found in run.items())
-    path.write_text("".join(f"{q} Q0 {d} {rank} {score:.6f} {name}\n" for q, found in ranked for rank, (d, score) in enumerate(found, 1)), encoding="utf-8")
+    path.write_text("".join(f"{q} Q0 {d} {rank} {score:.6f} {name}\n" for q, found in ranked
+                            for rank, (d, score) in enumerate(found, 1)), encoding="utf-8")
     return path
 
 # %% ../nbs/03_measure.ipynb #c385b6b8
-def exact_search(query_ids: Sequence[str], queries: np.ndarray, document_ids: Sequence[str], documents: np.ndarray, k: int) -> Run:
+def exact_search(query_ids: Sequence[str], queries: np.ndarray, document_ids: Sequence[str],
+                 documents: np.ndarray, k: int) -> Run:
     "The `k` documents with the largest inner product, by comparing with all of them. Vectors: float32, shape (n, dim)."
     import faiss
     if queries.shape[1] != documents.shape[1]:
         raise ContractError("index.dim", f"queries have {queries.shape[1]} dimensions, documents {documents.shape[1]}",
-                            "vectors of different models or sizes cannot be compared", "encode both with the same model at the same size")
-    scores, rows = faiss.knn(np.ascontiguousarray(queries, "float32"), np.ascontiguousarray(documents, "float32"), min(k, len(documents)), metric=faiss.METRIC_INNER_PRODUCT)
+                            "vectors of different models or sizes cannot be compared",
+                            "encode both with the same model at the same size")
+    scores, rows = faiss.knn(np.ascontiguousarray(queries, "float32"), np.ascontiguousarray(documents, "float32"),
+                             min(k, len(documents)), metric=faiss.METRIC_INNER_PRODUCT)
     return as_run(query_ids, document_ids, scores, rows)
 
 # %% ../nbs/03_measure.ipynb #1a5ac503
 def bm25(corpus: Corpus, queries: Mapping[str, str], k: int = 100) -> Run:
-    "The lexical reference: BM25 (Lucene's variant) over passages, English stop words and stemmer. Ties keep corpus order."
+    """The lexical reference: BM25 (Lucene's variant) over passages, English stop
+    words and stemmer. Ties keep corpus order."""
     import bm25s
     import Stemmer
     stem = Stemmer.Stemmer("english")
@@ -53,26 +60,32 @@ def bm25(corpus: Corpus, queries: Mapping[str, str], k: int = 100) -> Run:
 
 # %% ../nbs/03_measure.ipynb #4626559e
 def per_query(metric: str, run: Run, judged: Judged) -> np.ndarray:
-    """One value per judged query, float64, in the order of `judged.queries`; a query that the run does not answer scores 0.
+    """One value per judged query, float64, in the order of `judged.queries`; a
+    query that the run does not answer scores 0.
 
     Args:
-        metric: as in ir-measures: `nDCG@10` (graded, linear gain), `P@10`, `R@10`, `RR@10` (a grade of 1 or more is relevant).
+        metric: as in ir-measures: `nDCG@10` (graded, linear gain), `P@10`, `R@10`,
+            `RR@10` (a grade of 1 or more is relevant).
     Raises:
         ContractError: `validate.metric` for an unknown name, `validate.empty` without judged queries.
     """
     import ir_measures
     if not judged.qrels:
-        raise ContractError("validate.empty", "no judged query", "a metric of nothing is not a number", "label some queries first")
+        raise ContractError("validate.empty", "no judged query",
+                            "a metric of nothing is not a number", "label some queries first")
     try:
         measure = ir_measures.parse_measure(metric)
     except (ValueError, NameError, SyntaxError) as error:
-        raise ContractError("validate.metric", f"{metric!r}: {error}", "the primary metric decides what ships", "nDCG@10, P@10, R@10 or RR@10") from None
-    values = {m.query_id: m.value for m in ir_measures.iter_calc([measure], {q: dict(g) for q, g in judged.qrels.items()}, run)}
+        raise ContractError("validate.metric", f"{metric!r}: {error}", "the primary metric decides what ships",
+                            "nDCG@10, P@10, R@10 or RR@10") from None
+    values = {m.query_id: m.value
+              for m in ir_measures.iter_calc([measure], {q: dict(g) for q, g in judged.qrels.items()}, run)}
     return np.array([values.get(q, 0.0) for q in judged.queries])
 
 # %% ../nbs/03_measure.ipynb #ebb40738
 def judged_at(k: int, run: Run, judged: Judged) -> float:
-    "Share of the first `k` answers that somebody has judged. Far below that of another system: the comparison favours the other."
+    """Share of the first `k` answers that somebody has judged. Far below that of another
+    system: the comparison favours the other."""
     seen = [d in judged.qrels[q] for q in judged.queries for d in sorted(run.get(q, {}), key=lambda d: -run[q][d])[:k]]
     return float(np.mean(seen)) if seen else 0.0
 
@@ -105,7 +118,8 @@ def p_text(p: float) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    "`a` against `b` on the same queries. `outcome`: better or worse if the interval leaves out 0 and p < .05, otherwise not shown. `needed`: queries that would show this difference."
+    """`a` against `b` on the same queries. `outcome`: better or worse if the interval leaves out 0 and p < .05,
+    otherwise not shown. `needed`: queries that would show this difference."""
     difference: float
     low: float
     high: float
@@ -116,14 +130,16 @@ class Comparison:
 
     def __str__(self) -> str:
         more = f"; about {self.needed} queries would show it" if self.needed and self.outcome == "not shown" else ""
-        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], {p_text(self.p)}, n = {self.n}: {self.outcome}{more}"
+        return (f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}], {p_text(self.p)}, n = "
+                f"{self.n}: {self.outcome}{more}")
 
 # %% ../nbs/03_measure.ipynb #a1ed8480
 def compare(a: np.ndarray, b: np.ndarray, seed: int = 1, resamples: int = 5000) -> Comparison:
     "Is `a` better than `b`? Per-query values of the same queries in the same order, each of shape (n,)."
     from scipy.stats import permutation_test
     if len(a) != len(b):
-        raise ContractError("validate.pairing", f"{len(a)} values against {len(b)}", "a paired test compares the same queries", "evaluate both on one split")
+        raise ContractError("validate.pairing", f"{len(a)} values against {len(b)}",
+                            "a paired test compares the same queries", "evaluate both on one split")
     difference = np.asarray(a, float) - np.asarray(b, float)
     if len(difference) < 3 or not difference.any():
         return Comparison(float(difference.mean()), math.nan, math.nan, 1.0, len(difference), "not shown", None)
@@ -135,7 +151,8 @@ def compare(a: np.ndarray, b: np.ndarray, seed: int = 1, resamples: int = 5000) 
 
 # %% ../nbs/03_measure.ipynb #18f87ba3
 def queries_needed(difference: np.ndarray) -> int | None:
-    "Queries needed to show this mean difference at 5 % with 80 % power (normal approximation: ((1.96 + 0.84) sd / mean)^2)."
+    """Queries needed to show this mean difference at 5 % with 80 % power (normal
+    approximation: ((1.96 + 0.84) sd / mean)^2)."""
     mean, spread = abs(difference.mean()), difference.std(ddof=1)
     return math.ceil(((1.96 + 0.84) * spread / mean) ** 2) if mean > 0 else None
 

@@ -18,15 +18,18 @@ SMALLEST_PART, SURE = 0.05, 0.8
 
 @dataclass(frozen=True)
 class Jump:
-    "Where the judge stops guessing: margins of size `at` and above. `evidence`: log likelihood ratio; rates of right answers `below` and `above`; `share` of pairs below."
+    """Where the judge stops guessing: margins of size `at` and above. `evidence`: log likelihood ratio; rates of right
+    answers `below` and `above`; `share` of pairs below."""
     at: float
     evidence: float
     below: float
     above: float
     share: float
 
+# %% ../nbs/02e_mixture.ipynb #3c7428ea
 def find_jump(margins: np.ndarray) -> Jump:
-    "The best division of margins, shape (n,), by size into guesses and certainties, each at least `SMALLEST_PART` of them."
+    """The best division of margins, shape (n,), by size into guesses and
+    certainties, each at least `SMALLEST_PART` of them."""
     size = np.sort(np.abs(margins))
     right = (margins > 0)[np.argsort(np.abs(margins), kind="stable")].astype(float)
     n, below = len(margins), np.arange(1, len(margins))
@@ -35,7 +38,8 @@ def find_jump(margins: np.ndarray) -> Jump:
     above = n - below
     gain = below * math.log(0.5) + _log_likelihood(high, above) - _log_likelihood(right.sum(), n)
     best = int(np.argmax(np.where(high / above >= SURE, gain, -np.inf)))
-    return Jump(float(size[below[best]]), float(gain[best]) if high[best] / above[best] >= SURE else 0.0, float(low[best] / below[best]),
+    return Jump(float(size[below[best]]), float(gain[best]) if high[best] / above[best] >= SURE else 0.0,
+                float(low[best] / below[best]),
                 float(high[best] / above[best]), float(below[best] / n))
 
 def _log_likelihood(right: np.ndarray | float, n: np.ndarray | int) -> np.ndarray | float:
@@ -44,7 +48,8 @@ def _log_likelihood(right: np.ndarray | float, n: np.ndarray | int) -> np.ndarra
 
 # %% ../nbs/02e_mixture.ipynb #7f49122e
 def find_clumps(features: np.ndarray) -> tuple[float, float, np.ndarray]:
-    "Two clumps of rows against one, features of shape (n, 3): gain in BIC per row, distance of their means in spreads, and the smaller clump's membership, (n,) bool."
+    """Two clumps of rows against one, features of shape (n, 3): gain in BIC per row, distance of their means in
+    spreads, and the smaller clump's membership, (n,) bool."""
     from sklearn.mixture import GaussianMixture
     spread = features.std(0)
     scaled = (features - features.mean(0)) / np.where(spread > 1e-9, spread, 1)
@@ -63,12 +68,16 @@ def mixture_finding(pairs: PairSet, sides: Sides) -> Finding:
     "Does the set hold pairs of two symmetries? `fail` with the rows of the smaller population."
     id = f"data.mixture.{pairs.name}"
     if len(sides.asked) < MIN_MIXED:
-        return Finding(id, "doubt", 0, f"not enough evidence: {len(sides.asked)} independent pairs, {MIN_MIXED} are needed", "give more pairs, or read them")
+        return Finding(id, "doubt", 0,
+                       f"not enough evidence: {len(sides.asked)} independent pairs, {MIN_MIXED} are needed",
+                       "give more pairs, or read them")
     rows, evidence = _mixed_rows(sides)
     if not len(rows):
         return Finding(id, "ok", 0, evidence)
-    kind = "look like paraphrases, the others do not" if sides.accuracy > TOLD_APART else "look like question and answer, the others do not"
-    return Finding(id, "fail", len(rows), f"{len(rows)} of {len(pairs)} pairs {kind}: {evidence}", "make two named sets of them, each with its own symmetry",
+    kind = ("look like paraphrases, the others do not" if sides.accuracy > TOLD_APART
+            else "look like question and answer, the others do not")
+    return Finding(id, "fail", len(rows), f"{len(rows)} of {len(pairs)} pairs {kind}: {evidence}",
+                   "make two named sets of them, each with its own symmetry",
                    tuple(excerpt(pairs, int(row)) for row in rows))
 
 # %% ../nbs/02e_mixture.ipynb #dcaf3aaa
@@ -79,9 +88,13 @@ def _mixed_rows(sides: Sides) -> tuple[np.ndarray, str]:
     limit = JUMP_AMONG_GUESSES if guessing else max(JUMP_AMONG_SURE, JUMP_PER_PAIR * len(sides.asked))
     if jump.evidence > limit:
         rows = np.flatnonzero(sides.margins >= jump.at if guessing else size < jump.at)
-        return rows[np.argsort(-size[rows] if guessing else size[rows], kind="stable")], \
-            f"the judge is right for {jump.below:.0%} of the pairs it is unsure of and {jump.above:.0%} of the others (log likelihood ratio {jump.evidence:.0f}, limit {limit:.0f})"
+        return (rows[np.argsort(-size[rows] if guessing else size[rows], kind="stable")],
+                f"the judge is right for {jump.below:.0%} of the pairs it is unsure of and {jump.above:.0%} of the "
+                f"others (log likelihood ratio {jump.evidence:.0f}, limit {limit:.0f})")
     gain, apart, smaller = find_clumps(sides.features)
     if gain > CLUMP_GAIN and apart > CLUMPS_APART:
-        return np.flatnonzero(smaller), f"length, wording and kind form two clumps (BIC gain {gain:.1f} per pair, {apart:.1f} spreads apart)"
-    return np.array([], int), f"no jump in the judge's answers (log likelihood ratio {jump.evidence:.1f}, limit {limit:.0f}), no two clumps (BIC gain {gain:.1f}, limit {CLUMP_GAIN})"
+        return (np.flatnonzero(smaller),
+                f"length, wording and kind form two clumps (BIC gain {gain:.1f} per pair, {apart:.1f} spreads apart)")
+    return (np.array([], int),
+            f"no jump in the judge's answers (log likelihood ratio {jump.evidence:.1f}, limit {limit:.0f}), no two "
+            f"clumps (BIC gain {gain:.1f}, limit {CLUMP_GAIN})")

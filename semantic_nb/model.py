@@ -19,14 +19,16 @@ def learn_space(domain: Domain, settings: Settings) -> Artifact:
     "Stage 1: train the base at full size on every pair source of the spec."
     spec = domain.spec
     base = resolve_base(spec.model.base)
-    return train_model(base, _with_negatives(domain, base, settings), Stage("stage1", spec.training.epochs, spec.training.learning_rate), domain, settings)
+    return train_model(base, _with_negatives(domain, base, settings),
+                       Stage("stage1", spec.training.epochs, spec.training.learning_rate), domain, settings)
 
 # %% ../nbs/06_model.ipynb #c0a45680
 def compress(first: Artifact, domain: Domain, settings: Settings) -> Artifact:
     "Stage 2: Matryoshka over the spec's sizes, continued from the model of stage 1."
     spec = domain.spec
     if not (first.path / "model").is_dir() or first.manifest["recipe"]["stage"]["dims"]:
-        raise ContractError("model.order", f"{first.path.name} is not a finished stage 1", "compression packs a space; it cannot be packed before it is learned",
+        raise ContractError("model.order", f"{first.path.name} is not a finished stage 1",
+                            "compression packs a space; it cannot be packed before it is learned",
                             "pass the artifact of learn_space")
     stage = Stage("stage2", spec.training.compress_epochs, spec.training.compress_learning_rate, spec.model.dims)
     base = str(first.path / "model")
@@ -51,7 +53,8 @@ class Gate:
     split: str
 
     def __str__(self) -> str:
-        return f"{self.metric} at {self.dim} on {self.split}: {self.comparison} -> {'ship the tuned model' if self.ship else 'keep the base'}"
+        return (f"{self.metric} at {self.dim} on {self.split}: {self.comparison} -> "
+                f"{'ship the tuned model' if self.ship else 'keep the base'}")
 
 # %% ../nbs/06_model.ipynb #f5605021
 def gate(candidate: Artifact, domain: Domain, settings: Settings) -> Gate:
@@ -59,16 +62,20 @@ def gate(candidate: Artifact, domain: Domain, settings: Settings) -> Gate:
     spec = domain.spec
     test, dim, metric = domain.splits[spec.validation.test], spec.index.dim, spec.validation.metric
     paths = (str(candidate.path / "model"), resolve_base(spec.model.base))
-    tuned, base = (per_query(metric, search_all(load_encoder(path, spec.model, settings), domain.corpus, test, settings, dim), test) for path in paths)
+    tuned, base = (per_query(metric,
+                             search_all(load_encoder(path, spec.model, settings), domain.corpus, test, settings, dim),
+                             test) for path in paths)
     found = compare(tuned, base, settings.seed)
     return Gate(found.outcome == "better", found, metric, dim, spec.validation.test)
 
 # %% ../nbs/06_model.ipynb #f5b8acd2
 def ship(candidate: Artifact, decision: Gate, domain: Domain, settings: Settings) -> Artifact:
-    "The model to serve, in `model/`: the candidate if the gate lets it pass, else the base. `SentenceTransformer(path)` loads it."
+    """The model to serve, in `model/`: the candidate if the gate lets it pass, else the
+    base. `SentenceTransformer(path)` loads it."""
     spec = domain.spec
     source = str(candidate.path / "model") if decision.ship else resolve_base(spec.model.base)
-    recipe = {"model": encoder_identity(load_encoder(source, spec.model, settings)), "spec": spec.name, "ship": decision.ship, "gate": asdict(decision.comparison)}
+    recipe = {"model": encoder_identity(load_encoder(source, spec.model, settings)), "spec": spec.name,
+              "ship": decision.ship, "gate": asdict(decision.comparison)}
 
     def build(folder: Path) -> dict:
         model = load_encoder(source, spec.model, settings)
@@ -82,7 +89,8 @@ def ship(candidate: Artifact, decision: Gate, domain: Domain, settings: Settings
 def _card(domain: Domain, decision: Gate) -> str:
     spec = domain.spec
     sources = ", ".join(f"{pairs.name} ({len(pairs)} {pairs.symmetry} pairs)" for pairs in domain.pairs)
-    tuned = f"Trained on {sources}, {spec.loss.name} with {', '.join(spec.loss.directions)}, then Matryoshka at {', '.join(map(str, spec.model.dims))}."
+    tuned = (f"Trained on {sources}, {spec.loss.name} with {', '.join(spec.loss.directions)}, then Matryoshka at "
+             f"{', '.join(map(str, spec.model.dims))}.")
     made = tuned if decision.ship else "The base, unchanged: the gate did not let the tuned model pass."
     return f"""---
 library_name: sentence-transformers
@@ -90,7 +98,8 @@ pipeline_tag: sentence-similarity
 base_model: {spec.model.base}
 ---
 # {spec.name}
-{spec.data.symmetry.capitalize()} search; base `{spec.model.base}`; serve at {spec.index.dim} dimensions, {spec.index.similarity} similarity, normalised again after truncation.
+{spec.data.symmetry.capitalize()} search; base `{spec.model.base}`; serve at {spec.index.dim} dimensions,
+{spec.index.similarity} similarity, normalised again after truncation.
 
 {made}
 

@@ -26,14 +26,16 @@ MARGIN = 0.02
 
 @dataclass(frozen=True)
 class Conflicts:
-    "`table[i, j]`, sparse int8, (n, n): 0, or 1 + the place in `GRADES` that says why positive j may answer anchor i as well. The diagonal is 0."
+    """`table[i, j]`, sparse int8, (n, n): 0, or 1 + the place in `GRADES` that says why positive j may
+    answer anchor i as well. The diagonal is 0."""
     pairs: PairSet
     table: sparse.csr_matrix = field(repr=False)
 
     def cells(self, grades: Sequence[str] = GRADES) -> np.ndarray:
         "Row of the anchor and row of the positive, int, shape (m, 2). Raises `ContractError` (`loss.grades`)."
         if unknown := set(grades) - set(GRADES):
-            raise ContractError("loss.grades", f"{', '.join(sorted(unknown))} is none of {', '.join(GRADES)}", "an unknown grade would count nothing", "name one of them")
+            raise ContractError("loss.grades", f"{', '.join(sorted(unknown))} is none of {', '.join(GRADES)}",
+                                "an unknown grade would count nothing", "name one of them")
         found = self.table.tocoo()
         keep = np.isin(found.data, [1 + GRADES.index(grade) for grade in grades])
         return np.stack([found.row[keep], found.col[keep]], axis=1)
@@ -43,7 +45,8 @@ def _membership(keys: Sequence[Hashable]) -> tuple[sparse.csr_matrix, list]:
     "Which row has which distinct key, int32, (n, distinct), and the distinct keys in the order of their first row."
     place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     columns = [place[key] for key in keys]
-    return sparse.csr_matrix((np.ones(len(keys), np.int32), (range(len(keys)), columns)), shape=(len(keys), len(place))), list(place)
+    return sparse.csr_matrix((np.ones(len(keys), np.int32), (range(len(keys)), columns)),
+                             shape=(len(keys), len(place))), list(place)
 
 # %% ../nbs/05b_negatives.ipynb #596e6824
 def _near_groups(distinct: Sequence[str]) -> np.ndarray:
@@ -55,12 +58,15 @@ _MOST_CELLS = 20_000_000
 
 def _bounded(cells: int) -> None:
     if cells > _MOST_CELLS:
-        raise ContractError("data.false_negatives", f"more than {_MOST_CELLS:,} cells of the table are conflicts", "most of these pairs say the same",
+        raise ContractError("data.false_negatives", f"more than {_MOST_CELLS:,} cells of the table are conflicts",
+                            "most of these pairs say the same",
                             "drop repeats first, or look at a sample (false_negatives)")
 
 # %% ../nbs/05b_negatives.ipynb #09f7b97e
-def _closer(anchors: np.ndarray, positives: np.ndarray, known: sparse.csr_matrix, margin: float, block: int = 1000) -> np.ndarray:
-    "Cells (i, j), shape (m, 2), with anchor i nearer to positive j than to its own by more than `margin`, apart from `known` ones."
+def _closer(anchors: np.ndarray, positives: np.ndarray, known: sparse.csr_matrix, margin: float,
+            block: int = 1000) -> np.ndarray:
+    """Cells (i, j), shape (m, 2), with anchor i nearer to positive j than to its own by
+    more than `margin`, apart from `known` ones."""
     bar, found = np.sum(anchors * positives, axis=1) + margin, [np.empty((0, 2), int)]
     for start in range(0, len(anchors), block):
         hit = anchors[start:start + block] @ positives.T > bar[start:start + block, None]
@@ -77,17 +83,24 @@ def _both(embed: "Embed | tuple[np.ndarray, np.ndarray]", pairs: PairSet) -> tup
     anchors, positives = (np.asarray(vectors) for vectors in given)
     finite = np.isfinite(anchors).all() and np.isfinite(positives).all()
     if anchors.shape != positives.shape or anchors.ndim != 2 or len(anchors) != len(pairs) or not finite:
-        raise ContractError("model.vectors", f"{len(pairs)} pairs, vectors of shape {anchors.shape} and {positives.shape}, or values that are not finite",
-                            "what has no cosine is closer to nothing, and the set would look clean", "give one finite row per text")
+        raise ContractError("model.vectors",
+                            f"{len(pairs)} pairs, vectors of shape {anchors.shape} and {positives.shape}, "
+                            "or values that are not finite",
+                            "what has no cosine is closer to nothing, and the set would look clean",
+                            "give one finite row per text")
     return anchors, positives
 
 # %% ../nbs/05b_negatives.ipynb #e4367aad
-def find_conflicts(pairs: PairSet, embed: "Embed | tuple[np.ndarray, np.ndarray] | None" = None, margin: float = MARGIN) -> Conflicts:
-    """Every cell that may be a false negative. Exact and quadratic in the number of pairs; meant for up to some ten thousand.
+def find_conflicts(pairs: PairSet, embed: "Embed | tuple[np.ndarray, np.ndarray] | None" = None,
+                   margin: float = MARGIN) -> Conflicts:
+    """Every cell that may be a false negative. Exact and quadratic in the number of
+    pairs; meant for up to some ten thousand.
 
     Args:
-        embed: a function of (texts, role), or vectors of anchors and positives, float, (n, dim) each; None looks at the wording only.
-        margin: how much nearer (inner product; cosine for unit vectors) another positive has to be. 0 is the rule of GISTEmbed (Solatorio, 2024).
+        embed: a function of (texts, role), or vectors of anchors and positives, float, (n,
+            dim) each; None looks at the wording only.
+        margin: how much nearer (inner product; cosine for unit vectors) another positive has to be. 0 is
+            the rule of GISTEmbed (Solatorio, 2024).
     Raises:
         ContractError: `model.vectors`, or `data.false_negatives` if more than 20 million cells are conflicts.
     """
@@ -104,22 +117,27 @@ def find_conflicts(pairs: PairSet, embed: "Embed | tuple[np.ndarray, np.ndarray]
     return Conflicts(pairs, sparse.csr_matrix((grade, tuple(np.concatenate(cells).T)), shape=(len(pairs), len(pairs))))
 
 # %% ../nbs/05b_negatives.ipynb #7ef78e79
-def batch_risk(conflicts: Conflicts, batch_size: int, grades: Sequence[str] = GRADES, draws: int = 1000, seed: int = 1) -> tuple[float, float]:
-    """Expected share of anchors that meet a false negative in a random batch, and the share of random batches that hold one.
+def batch_risk(conflicts: Conflicts, batch_size: int, grades: Sequence[str] = GRADES, draws: int = 1000,
+               seed: int = 1) -> tuple[float, float]:
+    """Expected share of anchors that meet a false negative in a random batch, and
+    the share of random batches that hold one.
 
-    The first is exact (hypergeometric), the second counted in `draws` batches. Raises `ContractError` (`loss.batches`) for a batch below two.
+    The first is exact (hypergeometric), the second counted in `draws` batches. Raises
+    `ContractError` (`loss.batches`) for a batch below two.
     """
     from scipy.stats import hypergeom
     n, cells = len(conflicts.pairs), conflicts.cells(grades)
     if batch_size < 2:
-        raise ContractError("loss.batches", f"a batch of {batch_size}", "a batch of one has no negatives", "give two or more")
+        raise ContractError("loss.batches", f"a batch of {batch_size}",
+                            "a batch of one has no negatives", "give two or more")
     if n < 2:
         return 0.0, 0.0
     size, draw = min(batch_size, n), np.random.default_rng(seed)
     degree = np.bincount(cells[:, 0], minlength=n)
     table = sparse.csr_matrix((np.ones(len(cells), np.int32), tuple(cells.T)), shape=(n, n))
     drawn = np.stack([draw.choice(n, size, replace=False) for _ in range(draws)])
-    batches = sparse.csr_matrix((np.ones(drawn.size, np.int32), (np.repeat(np.arange(draws), size), drawn.ravel())), shape=(draws, n))
+    batches = sparse.csr_matrix((np.ones(drawn.size, np.int32), (np.repeat(np.arange(draws), size), drawn.ravel())),
+                                shape=(draws, n))
     hit = np.asarray((batches @ table).multiply(batches).sum(axis=1)).ravel() > 0
     return float(hypergeom.sf(0, n - 1, degree, size - 1).mean()), float(hit.mean())
 
@@ -138,9 +156,11 @@ def _drawn(pairs: PairSet, size: int) -> list[int]:
 # %% ../nbs/05b_negatives.ipynb #c7aa9e13
 SHARE_LIMIT = 0.05
 
-def false_negatives(pairs: PairSet, embed: "Embed | tuple[np.ndarray, np.ndarray] | None", batch_size: int, sample: int = 2000,
+def false_negatives(pairs: PairSet, embed: "Embed | tuple[np.ndarray, np.ndarray] | None",
+                    batch_size: int, sample: int = 2000,
                     counted: Sequence[str] = BY_WORDING, limit: float = SHARE_LIMIT, margin: float = MARGIN) -> Finding:
-    """False negatives in random batches: doubt if the expected share of anchors that meet one of the `counted` grades exceeds `limit`.
+    """False negatives in random batches: doubt if the expected share of anchors that meet one
+    of the `counted` grades exceeds `limit`.
 
     Args:
         embed: as in `find_conflicts`; only the drawn texts are embedded. None: `closer` is not looked at.
@@ -149,18 +169,25 @@ def false_negatives(pairs: PairSet, embed: "Embed | tuple[np.ndarray, np.ndarray
         ContractError: as `find_conflicts` and `batch_risk`; `loss.grades` if `closer` is counted without vectors.
     """
     if "closer" in counted and embed is None:
-        raise ContractError("loss.grades", "closer is counted, and there are no vectors", "a model's opinion needs a model", "give embed, or count the wording only")
+        raise ContractError("loss.grades", "closer is counted, and there are no vectors",
+                            "a model's opinion needs a model", "give embed, or count the wording only")
     if len(pairs) < 2:
-        return Finding("data.false_negatives", "doubt", 0, f"not enough evidence: {len(pairs)} pairs make no batch", "give more pairs")
+        return Finding("data.false_negatives", "doubt", 0,
+                       f"not enough evidence: {len(pairs)} pairs make no batch", "give more pairs")
     rows = _drawn(pairs, max(sample, batch_size))
     some = tuple(np.asarray(vectors)[rows] for vectors in embed) if isinstance(embed, tuple) else embed
     conflicts = find_conflicts(pairs.take(rows), some, margin)
     share, _ = batch_risk(conflicts, batch_size, counted)
-    parts = ["closer: not looked at" if grade == "closer" and embed is None else _part(conflicts, batch_size, grade) for grade in GRADES]
-    drawn = f"{len(rows):,} of {len(pairs):,} pairs, drawn by hash" if len(rows) < len(pairs) else f"all {len(pairs):,} pairs"
-    evidence = f"{share:.1%} of anchors meet one in a random batch of {batch_size} (limit {limit:.0%}; {', '.join(counted)}). {drawn}: {'; '.join(parts)}"
-    fix = "NO_DUPLICATES for identical ones; conflict_free or drop_false_negatives for near-copies" if share > limit else ""
-    return Finding("data.false_negatives", "doubt" if share > limit else "ok", len(conflicts.cells(counted)), evidence, fix, _examples(conflicts, rows))
+    parts = ["closer: not looked at" if grade == "closer" and embed is None else _part(conflicts, batch_size, grade)
+             for grade in GRADES]
+    drawn = (f"{len(rows):,} of {len(pairs):,} pairs, drawn by hash" if len(rows) < len(pairs)
+             else f"all {len(pairs):,} pairs")
+    evidence = (f"{share:.1%} of anchors meet one in a random batch of {batch_size} (limit {limit:.0%}; "
+                f"{', '.join(counted)}). {drawn}: {'; '.join(parts)}")
+    fix = ("NO_DUPLICATES for identical ones; conflict_free or drop_false_negatives for near-copies" if share > limit
+           else "")
+    return Finding("data.false_negatives", "doubt" if share > limit else "ok", len(conflicts.cells(counted)), evidence,
+                   fix, _examples(conflicts, rows))
 
 # %% ../nbs/05b_negatives.ipynb #6c301f4c
 def _part(conflicts: Conflicts, batch_size: int, grade: str) -> str:
@@ -170,7 +197,8 @@ def _part(conflicts: Conflicts, batch_size: int, grade: str) -> str:
 def _examples(conflicts: Conflicts, rows: Sequence[int], each: int = 3, characters: int = 160) -> tuple[dict, ...]:
     "The first cells of each grade with their texts; `row` and `other` count from 0 in the whole set."
     pairs, cut = conflicts.pairs, lambda text: " ".join(text[:characters].split())
-    return tuple({"grade": grade, "row": rows[i], "other": rows[j], "anchor": cut(pairs.anchors[i]), "positive": cut(pairs.positives[i]),
+    return tuple({"grade": grade, "row": rows[i], "other": rows[j], "anchor": cut(pairs.anchors[i]),
+                  "positive": cut(pairs.positives[i]),
                   "also": cut(pairs.positives[j])}
                  for grade in GRADES for i, j in conflicts.cells([grade])[:each])
 
@@ -178,8 +206,9 @@ def _examples(conflicts: Conflicts, rows: Sequence[int], each: int = 3, characte
 def conflict_free(*conflicts: Conflicts, grades: Sequence[str] = BY_WORDING) -> Callable:
     """A `batch_sampler` for the training arguments: NO_DUPLICATES that also keeps conflicting pairs out of one batch.
 
-    Give one `Conflicts` per pair set. Rows are recognised by the texts of their first two columns, so their order and further columns do not matter.
-    Raises `ContractError` (`loss.batches`) from the trainer if it meets a pair that was not looked at.
+    Give one `Conflicts` per pair set. Rows are recognised by the texts of their first two columns, so
+    their order and further columns do not matter. Raises `ContractError` (`loss.batches`) from the
+    trainer if it meets a pair that was not looked at.
     """
     marks: dict[tuple[str, str], dict[str, str]] = {}
     for number, found in enumerate(conflicts):
@@ -187,14 +216,16 @@ def conflict_free(*conflicts: Conflicts, grades: Sequence[str] = BY_WORDING) -> 
         for key in keys:
             marks.setdefault(key, {})
         for i, j in {(min(cell), max(cell)) for cell in found.cells(grades).tolist()}:
-            marks[keys[i]][f"conflict {number} {i} {j}"] = marks[keys[j]][f"conflict {number} {i} {j}"] = f"\0conflict {number} {i} {j}"
+            name = f"conflict {number} {i} {j}"
+            marks[keys[i]][name] = marks[keys[j]][name] = f"\0{name}"
 
     def build(dataset, **options):
         from sentence_transformers.base.sampler import NoDuplicatesBatchSampler
         sampler = NoDuplicatesBatchSampler(dataset, **options)
         rows = [(tuple(row.values())[:2], row) for row in sampler.dataset]
         if missing := [i for i, (key, _) in enumerate(rows) if key not in marks]:
-            raise ContractError("loss.batches", f"{len(missing)} of {len(rows)} pairs were not looked at, the first is row {missing[0]}",
+            raise ContractError("loss.batches",
+                                f"{len(missing)} of {len(rows)} pairs were not looked at, first row {missing[0]}",
                                 "their conflicts are unknown", "call find_conflicts on the pairs that are trained on")
         sampler.dataset = [row | marks[key] for key, row in rows]
         return sampler
@@ -217,9 +248,12 @@ def drop_false_negatives(conflicts: Conflicts, grades: Sequence[str] = BY_WORDIN
         else:
             why[_reason(conflicts, row, against)] += 1
     gone, most = len(pairs) - len(kept), len(pairs) / 2
-    evidence = f"{gone} of {len(pairs)} pairs left out: " + (", ".join(f"{why[name]} {name}" for name in ("exact repeat", *GRADES) if why[name]) or "none")
-    return pairs.take(sorted(kept)), Finding("data.false_negatives.dropped", "doubt" if gone > most else "ok", gone, evidence,
-                                             "more than half is gone: keep them apart instead (conflict_free)" if gone > most else "")
+    evidence = (f"{gone} of {len(pairs)} pairs left out: "
+                + (", ".join(f"{why[name]} {name}" for name in ("exact repeat", *GRADES) if why[name]) or "none"))
+    return pairs.take(sorted(kept)), Finding("data.false_negatives.dropped",
+                                             "doubt" if gone > most else "ok", gone, evidence,
+                                             "more than half is gone: keep them apart instead (conflict_free)"
+                                             if gone > most else "")
 
 def _reason(conflicts: Conflicts, row: int, kept: Sequence[int]) -> str:
     pair = lambda i: (conflicts.pairs.anchors[i], conflicts.pairs.positives[i])
@@ -228,15 +262,20 @@ def _reason(conflicts: Conflicts, row: int, kept: Sequence[int]) -> str:
 
 # %% ../nbs/05b_negatives.ipynb #a647645a
 def negatives_finding(pairs: PairSet, limit: float = SHARE_LIMIT) -> Finding:
-    "`data.negatives.{name}`: rows with a negative that is a positive of the same anchor, or a near-copy of one. Doubt for any, fail for more than `limit` of the rows."
+    """`data.negatives.{name}`: rows with a negative that is a positive of the same anchor, or a near-copy of one. Doubt
+    for any, fail for more than `limit` of the rows."""
     texts = list(dict.fromkeys(chain(pairs.positives, *pairs.negatives)))
     group = dict(zip(texts, _near_groups(texts).tolist()))
     answers: dict[str, set[int]] = {}
     for anchor, positive in zip(pairs.anchors, pairs.positives):
         answers.setdefault(anchor, set()).add(group[positive])
-    hits = [(i, column[i]) for i, anchor in enumerate(pairs.anchors) for column in pairs.negatives if group[column[i]] in answers[anchor]]
+    hits = [(i, column[i]) for i, anchor in enumerate(pairs.anchors)
+            for column in pairs.negatives if group[column[i]] in answers[anchor]]
     count = len({i for i, _ in hits})
     status = "fail" if count > limit * len(pairs) else "doubt" if count else "ok"
-    rows = tuple({"row": i, "anchor": pairs.anchors[i], "positive": pairs.positives[i][:160], "negative": text[:160]} for i, text in hits[:5])
-    return Finding(f"data.negatives.{pairs.name}", status, count, f"{count} of {len(pairs)} rows have a negative that says what a positive of theirs says",
-                   "mine negatives with a margin, and leave out those that are near-copies of an answer" if count else "", rows)
+    rows = tuple({"row": i, "anchor": pairs.anchors[i], "positive": pairs.positives[i][:160], "negative": text[:160]}
+                 for i, text in hits[:5])
+    return Finding(f"data.negatives.{pairs.name}", status, count,
+                   f"{count} of {len(pairs)} rows have a negative that says what a positive of theirs says",
+                   "mine negatives with a margin, and leave out those that are near-copies of an answer" if count
+                   else "", rows)

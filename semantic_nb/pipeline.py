@@ -73,20 +73,25 @@ def all_runs(built: Built, settings: Settings) -> dict[tuple[str, int | None, st
     for split, judged in domain.splits.items():
         runs["BM25", None, split] = bm25(domain.corpus, judged.queries)
         for name, model in models.items():
-            runs |= {(name, dim, split): found for dim, found in search_sizes(model, domain.corpus, judged, settings, spec.model.dims).items()}
+            runs |= {(name, dim, split): found
+                     for dim, found in search_sizes(model, domain.corpus, judged, settings, spec.model.dims).items()}
         runs["served", spec.index.dim, split] = index.run(served, dict(judged.queries))
     return runs
 
 # %% ../nbs/11_pipeline.ipynb #d33115bf
 def all_comparisons(runs: dict, domain: Domain, settings: Settings) -> list[dict]:
-    "The planned comparisons on test and production: served against BM25 and base first, then stage by stage at each size, Holm-adjusted."
+    """The planned comparisons on test and production: served against BM25 and base first, then
+    stage by stage at each size, Holm-adjusted."""
     spec, rows = domain.spec, []
     for split in filter(None, (spec.validation.test, spec.validation.production)):
-        values = {(name, dim): per_query(spec.validation.metric, run, domain.splits[split]) for (name, dim, where), run in runs.items() if where == split}
+        values = {(name, dim): per_query(spec.validation.metric, run, domain.splits[split])
+                  for (name, dim, where), run in runs.items() if where == split}
         plan = [(("served", spec.index.dim), ("base", spec.index.dim)), (("served", spec.index.dim), ("BM25", None))]
-        plan += [((a, dim), (b, dim)) for dim in spec.model.dims for a, b in (("stage 2", "base"), ("stage 2", "stage 1"))]
+        plan += [((a, dim), (b, dim)) for dim in spec.model.dims
+                 for a, b in (("stage 2", "base"), ("stage 2", "stage 1"))]
         for (a, dim), (b, other) in plan:
-            rows.append(comparison_row(a, b, dim, spec.validation.metric, split, {a: values[a, dim], b: values[b, other]}, settings))
+            rows.append(comparison_row(a, b, dim, spec.validation.metric, split,
+                                       {a: values[a, dim], b: values[b, other]}, settings))
     further = [row for row in rows if (row["a"], row["b"], row["split"]) != ("served", "base", spec.validation.test)]
     for row, adjusted in zip(further, holm([row["p"] for row in further])):
         row["p_holm"] = adjusted
@@ -106,16 +111,21 @@ def headline(content: dict, split: str) -> Table:
     "The systems that matter at the served size, on one split."
     dim = content["spec"]["index"]["dim"]
     metric = content["spec"]["validation"]["metric"]
-    rows = [r for r in content["retrieval"] if r["split"] == split and r["metric"] == metric and r["dim"] in (None, dim)]
-    return Table([{"system": r["system"], "dims": r["dim"] or "-", metric: f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]", "questions": r["n"], "documents": r["n_docs"],
+    rows = [r for r in content["retrieval"]
+            if r["split"] == split and r["metric"] == metric and r["dim"] in (None, dim)]
+    return Table([{"system": r["system"], "dims": r["dim"] or "-",
+                   metric: f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]",
+                   "questions": r["n"], "documents": r["n_docs"],
                    "judged@k": r["judged_at_k"]} for r in rows])
 
 # %% ../nbs/11_pipeline.ipynb #dbb0d5e5
 def diagnose_run(built: Built, runs: dict[tuple[str, int | None, str], Run], settings: Settings) -> Diagnosis:
     "Which layer lost the quality of this run (`diagnose`), with its models loaded."
     spec = built.domain.spec
-    base, served = (load_encoder(path, spec.model, settings) for path in (resolve_base(spec.model.base), str(built.model)))
-    return diagnose(built.domain, runs, built.decision, base, served, how_sure(built.domain, runs, base, settings), settings)
+    base, served = (load_encoder(path, spec.model, settings)
+                    for path in (resolve_base(spec.model.base), str(built.model)))
+    return diagnose(built.domain, runs, built.decision, base, served,
+                    how_sure(built.domain, runs, base, settings), settings)
 
 # %% ../nbs/11_pipeline.ipynb #9e1e34da
 def run(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = print) -> Report:
@@ -131,7 +141,8 @@ def run(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = pri
         write_run(folder / "trec" / f"{split}-{name}.trec", found, name)
     model = load_encoder(str(built.model), spec.model, settings)
     base = load_encoder(resolve_base(spec.model.base), spec.model, settings)
-    audits = {"served model": truncation_audit(model, built.domain, settings), "base": truncation_audit(base, built.domain, settings)}
+    audits = {"served model": truncation_audit(model, built.domain, settings),
+              "base": truncation_audit(base, built.domain, settings)}
     found = diagnose_run(built, runs, settings)
     content = _content(built, runs, audits["served model"], found, settings)
     content["coherence"] = coherence_text(folder / "coherence.json")
@@ -144,17 +155,24 @@ def run(spec: PipelineSpec, settings: Settings, say: Callable[[str], None] = pri
 def _content(built: Built, runs: dict, audit: Audit, found: Diagnosis, settings: Settings) -> dict:
     spec, domain = built.domain.spec, built.domain
     v = spec.validation
-    test, live = (per_query(v.metric, runs["served", spec.index.dim, split], domain.splits[split]) if split else None for split in (v.test, v.production))
-    return {"name": spec.name, "profile": settings.profile, "seed": settings.seed, "date": date.today().isoformat(), "python": platform.python_version(),
-            "versions": {package: metadata.version(package) for package in PACKAGES}, "spec": spec.model_dump(mode="json", exclude={"folder"}), "reasons": reasons(spec),
+    test, live = (per_query(v.metric, runs["served", spec.index.dim, split], domain.splits[split]) if split else None
+                  for split in (v.test, v.production))
+    return {"name": spec.name, "profile": settings.profile, "seed": settings.seed, "date": date.today().isoformat(),
+            "python": platform.python_version(),
+            "versions": {package: metadata.version(package) for package in PACKAGES},
+            "spec": spec.model_dump(mode="json", exclude={"folder"}), "reasons": reasons(spec),
             "warning": production_warning(test, live, v.metric, settings.seed) if live is not None else "",
-            "confidence": {name: asdict(finding) for name, finding in found.sure.items()}, "diagnosis": as_content(found),
+            "confidence": {name: asdict(finding) for name, finding in found.sure.items()},
+            "diagnosis": as_content(found),
             "gate": {"ship": built.decision.ship, "text": str(built.decision), **asdict(built.decision.comparison)},
-            "findings": [asdict(finding) for finding in domain.findings], "pairs": {pairs.name: len(pairs) for pairs in domain.pairs},
-            "retrieval": evaluate(runs, [v.metric, f"P@{v.k}"], domain, settings), "comparisons": all_comparisons(runs, domain, settings),
+            "findings": [asdict(finding) for finding in domain.findings],
+            "pairs": {pairs.name: len(pairs) for pairs in domain.pairs},
+            "retrieval": evaluate(runs, [v.metric, f"P@{v.k}"], domain, settings),
+            "comparisons": all_comparisons(runs, domain, settings),
             "audit": {"rows": list(audit.rows), "recommended": audit.recommended},
             "artifacts": {name: path.parent.name if path.name == "model" else path.name for name, path in
-                          (("stage 1", built.first), ("stage 2", built.second), ("model", built.model), ("index", built.index))}}
+                          (("stage 1", built.first), ("stage 2", built.second),
+                           ("model", built.model), ("index", built.index))}}
 
 # %% ../nbs/11_pipeline.ipynb #510ee717
 def _pictures(folder: Path, audits: dict, found: Diagnosis, model, domain: Domain, settings: Settings) -> dict:
@@ -173,10 +191,12 @@ def _pictures(folder: Path, audits: dict, found: Diagnosis, model, domain: Domai
     rows = [i for i, meta in enumerate(domain.corpus.metadata) if all(meta.get(key) for key in keys)][:settings.sample]
     if len(rows) < 20:
         return {}
-    points, trust = space_map(truncate(corpus_vectors(model, domain.corpus, settings), domain.spec.index.dim, model.similarity_fn_name)[rows], settings.seed)
+    points, trust = space_map(truncate(corpus_vectors(model, domain.corpus, settings), domain.spec.index.dim,
+                                       model.similarity_fn_name)[rows], settings.seed)
     fig, axes = figure(6 * max(1, len(keys)), 5.5, columns=max(1, len(keys)))
     for ax, key in zip([axes] if len(keys) < 2 else axes, keys or ("",)):
-        draw_map(points, [str(domain.corpus.metadata[i].get(key, "documents")) for i in rows], f"by {key}" if key else "documents", ax)
+        draw_map(points, [str(domain.corpus.metadata[i].get(key, "documents")) for i in rows],
+                 f"by {key}" if key else "documents", ax)
         ax.grid(False)
     fig.savefig(folder / "map.png", dpi=150)
     plt.close(fig)
@@ -184,27 +204,44 @@ def _pictures(folder: Path, audits: dict, found: Diagnosis, model, domain: Domai
 
 # %% ../nbs/11_pipeline.ipynb #1301010b
 def _markdown(content: dict, spec: PipelineSpec, built: Built) -> str:
-    seen = {"data": ", ".join(f"{name} {n:,}" for name, n in content["pairs"].items()) + f" pairs; {len(built.domain.corpus):,} documents",
-            "loss": f"{content['artifacts']['stage 1']}", "model": f"{content['artifacts']['model']}", "index": f"{content['artifacts']['index']}",
-            "validate": ", ".join(f"{name} {len(split.queries)}" for name, split in built.domain.splits.items()) + " questions"}
-    parts = [f"**{content['warning']}**" if content["warning"] else "", f"# {content['name']} · {content['profile']} profile · {content['date']}",
-             f"**Before any comparison.** {content['confidence']['minimum_detectable_difference']['evidence']}.", f"**Gate.** {content['gate']['text']}",
+    seen = {"data": ", ".join(f"{name} {n:,}" for name, n in content["pairs"].items())
+            + f" pairs; {len(built.domain.corpus):,} documents",
+            "loss": f"{content['artifacts']['stage 1']}", "model": f"{content['artifacts']['model']}",
+            "index": f"{content['artifacts']['index']}",
+            "validate": ", ".join(f"{name} {len(split.queries)}" for name, split in built.domain.splits.items())
+            + " questions"}
+    parts = [f"**{content['warning']}**" if content["warning"] else "",
+             f"# {content['name']} · {content['profile']} profile · {content['date']}",
+             f"**Before any comparison.** {content['confidence']['minimum_detectable_difference']['evidence']}.",
+             f"**Gate.** {content['gate']['text']}",
              *(f"**{name}.** {text}" for name, text in content["reasons"].items()),
-             "## How sure", str(Table([{k: f[k] for k in ("id", "status", "evidence", "fix")} for f in content["confidence"].values()]))]
+             "## How sure",
+             str(Table([{k: f[k] for k in ("id", "status", "evidence", "fix")}
+                        for f in content["confidence"].values()]))]
     if strangers := content["confidence"]["drift"]["rows"]:
         parts += ["The production queries that differ most from the test:", str(Table(strangers))]
-    parts += ["## Diagnosis", content["diagnosis"]["sentence"], str(Table(content["diagnosis"]["table"])), content["diagnosis"]["clean"], content["diagnosis"]["probe"], "![waterfall](waterfall.png)"]
+    parts += ["## Diagnosis", content["diagnosis"]["sentence"], str(Table(content["diagnosis"]["table"])),
+              content["diagnosis"]["clean"], content["diagnosis"]["probe"], "![waterfall](waterfall.png)"]
     for split in built.domain.splits:
         parts += [f"## {split}", str(headline(content, split))]
-    parts += ["## Comparisons", str(Table([{"a": r["a"], "b": r["b"], "dims": r["dim"], "split": r["split"], "difference": f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
-                                            "unadjusted": p_text(r["p"]), "p (Holm)": r.get("p_holm", "primary"), "outcome": r["outcome"]} for r in content["comparisons"]])),
-              "## Truncation audit", f"Recommended: {content['audit']['recommended']} dimensions (the smallest that keeps 95 % of the full score).",
-              str(Table([{k: row[k] for k in ("dim", "value", "low", "high", "kept", "bytes")} for row in content["audit"]["rows"]])), "![audit](audit.png)",
-              f"## Map\n\nTrustworthiness {content['map']['trustworthiness']:.2f} on {content['map']['points']} documents.\n\n![map](map.png)" if content["map"] else "",
+    parts += ["## Comparisons",
+              str(Table([{"a": r["a"], "b": r["b"], "dims": r["dim"], "split": r["split"],
+                          "difference": f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
+                          "unadjusted": p_text(r["p"]), "p (Holm)": r.get("p_holm", "primary"),
+                          "outcome": r["outcome"]} for r in content["comparisons"]])),
+              "## Truncation audit",
+              f"Recommended: {content['audit']['recommended']} dimensions (the smallest that "
+              "keeps 95 % of the full score).",
+              str(Table([{k: row[k] for k in ("dim", "value", "low", "high", "kept", "bytes")}
+                         for row in content["audit"]["rows"]])), "![audit](audit.png)",
+              f"## Map\n\nTrustworthiness {content['map']['trustworthiness']:.2f} on {content['map']['points']} "
+              "documents.\n\n![map](map.png)" if content["map"] else "",
               "## Clusters", f"Coherence: {content['coherence']}",
-              "## Data", str(Table([{k: f[k] for k in ("id", "status", "count", "evidence")} for f in content["findings"]])),
+              "## Data",
+              str(Table([{k: f[k] for k in ("id", "status", "count", "evidence")} for f in content["findings"]])),
               "## Pipeline map", str(pipeline_map(spec, seen)), "## Checklist", str(checklist(spec)),
-              "## Made with", ", ".join(f"{name} {version}" for name, version in content["versions"].items()) + f", Python {content['python']}, seed {content['seed']}"]
+              "## Made with", ", ".join(f"{name} {version}" for name, version in content["versions"].items())
+              + f", Python {content['python']}, seed {content['seed']}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 # %% ../nbs/11_pipeline.ipynb #db9dd634
@@ -218,4 +255,5 @@ def open_run(spec: PipelineSpec, settings: Settings) -> "tuple[SearchIndex, Sent
 def answer(question: str, index: SearchIndex, model: "SentenceTransformer", domain: Domain, k: int = 5) -> list[dict]:
     "The first `k` answers: id, score, title and the beginning of the text."
     rows = [(domain.corpus.position[id], score) for id, score in index.ask(model, [question], k)[0]]
-    return [{"id": domain.corpus.ids[i], "score": round(score, 3), "title": domain.corpus.titles[i], "text": " ".join(domain.corpus.texts[i].split())[:160]} for i, score in rows]
+    return [{"id": domain.corpus.ids[i], "score": round(score, 3), "title": domain.corpus.titles[i],
+             "text": " ".join(domain.corpus.texts[i].split())[:160]} for i, score in rows]

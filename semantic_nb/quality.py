@@ -18,30 +18,34 @@ from .measure import Estimate
 def agreement(labels: np.ndarray, truth: Sequence[str], seed: int = 1, halves: int = 200) -> dict[str, Estimate]:
     """V-measure, adjusted Rand index and purity of labels against the truth, both (n,), with 95 % intervals over texts.
 
-    The interval is the value plus or minus 1.96 standard deviations over random halves of the texts (delete-half jackknife; Shao and Wu, 1989).
-    A bootstrap would draw texts twice, which makes groups look purer than they are.
+    The interval is the value plus or minus 1.96 standard deviations over random halves of the texts (delete-half
+    jackknife; Shao and Wu, 1989). A bootstrap would draw texts twice, which makes groups look purer than they are.
 
     Raises:
         ContractError: `cluster.labels` if the lengths differ or the truth has one value only.
     """
     if len(labels) != len(truth) or len(set(truth)) < 2:
-        raise ContractError("cluster.labels", f"{len(labels)} cluster labels, {len(truth)} true ones of {len(set(truth))} kind(s)",
+        raise ContractError("cluster.labels",
+                            f"{len(labels)} cluster labels, {len(truth)} true ones of {len(set(truth))} kind(s)",
                             "agreement is counted text by text", "give one true label per text, of at least two kinds")
     singles = np.where(labels >= 0, labels, labels.max() + 1 + np.arange(len(labels)))
     _, true = np.unique(truth, return_inverse=True)
     draw, values = np.random.default_rng(seed), _agree(singles, true)
-    half = [_agree(singles[rows], true[rows]) for rows in (draw.permutation(len(true))[:(len(true) + 1) // 2] for _ in range(halves))]
+    half = [_agree(singles[rows], true[rows])
+            for rows in (draw.permutation(len(true))[:(len(true) + 1) // 2] for _ in range(halves))]
     return {name: Estimate(float(value), float(value - 1.96 * spread), float(value + 1.96 * spread), len(true))
             for name, value, spread in zip(("V-measure", "ARI", "purity"), values, np.std(half, axis=0))}
 
 def _agree(labels: np.ndarray, true: np.ndarray) -> tuple[float, float, float]:
     from sklearn.metrics import adjusted_rand_score, v_measure_score
     from sklearn.metrics.cluster import contingency_matrix
-    return v_measure_score(true, labels), adjusted_rand_score(true, labels), contingency_matrix(true, labels).max(axis=0).sum() / len(true)
+    return (v_measure_score(true, labels), adjusted_rand_score(true, labels),
+            contingency_matrix(true, labels).max(axis=0).sum() / len(true))
 
 # %% ../nbs/08d_quality.ipynb #91d2bbd4
 def quality(vectors: np.ndarray, clusters: Clusters) -> dict[str, float]:
-    "Mean cosine to the own centre (cohesion), its mean lead over the next centre (separation), and the share of outliers."
+    """Mean cosine to the own centre (cohesion), its mean lead over the next centre
+    (separation), and the share of outliers."""
     inside = clusters.labels >= 0
     if not inside.any():
         return {"cohesion": float("nan"), "separation": float("nan"), "outliers": 1.0}
@@ -53,8 +57,10 @@ def quality(vectors: np.ndarray, clusters: Clusters) -> dict[str, float]:
     return {"cohesion": float(own.mean()), "separation": float(lead.mean()), "outliers": float(clusters.outlier.mean())}
 
 # %% ../nbs/08d_quality.ipynb #ef28812d
-def stability(vectors: np.ndarray, assign: Callable[[np.ndarray], np.ndarray], seed: int = 1, rounds: int = 5, share: float = 0.8) -> tuple[float, float]:
-    """Mean and least adjusted Rand index between the clustering of all rows and that of random parts, on the rows they share.
+def stability(vectors: np.ndarray, assign: Callable[[np.ndarray], np.ndarray], seed: int = 1, rounds: int = 5,
+              share: float = 0.8) -> tuple[float, float]:
+    """Mean and least adjusted Rand index between the clustering of all rows and
+    that of random parts, on the rows they share.
 
     Args:
         assign: labels of shape (m,) for the vectors it is given.
@@ -67,7 +73,8 @@ def stability(vectors: np.ndarray, assign: Callable[[np.ndarray], np.ndarray], s
 
 # %% ../nbs/08d_quality.ipynb #4035e692
 def neighbour_share(vectors: np.ndarray, labels: Sequence[str], k: int = 10) -> float:
-    "How often one of the `k` nearest has the same label, relative to chance: 1 is chance. Vectors of unit length, (n, dim)."
+    """How often one of the `k` nearest has the same label, relative to chance: 1 is
+    chance. Vectors of unit length, (n, dim)."""
     label, near = np.asarray(labels), _nearest(vectors, k)
     _, counts = np.unique(label, return_counts=True)
     return float(np.mean(label[near] == label[:, None]) / np.sum((counts / len(label)) ** 2))
@@ -80,7 +87,8 @@ def _nearest(vectors: np.ndarray, k: int = 10) -> np.ndarray:
 COLLAPSED, HUBS, PURE = 0.6, 5.0, 2.0
 
 def space_check(vectors: np.ndarray, truth: Sequence[str] | None = None, seed: int = 1) -> list[Finding]:
-    "Collapse, hubness and, with labels, neighbourhood purity of unit vectors, (n, dim). The limits are ours: far outside what sound spaces show in chapter 08d."
+    """Collapse, hubness and, with labels, neighbourhood purity of unit vectors, (n, dim). The limits are ours: far
+    outside what sound spaces show in chapter 08d."""
     from scipy.stats import skew
     check_vectors(vectors)
     some = np.random.default_rng(seed).permutation(len(vectors))
@@ -88,14 +96,18 @@ def space_check(vectors: np.ndarray, truth: Sequence[str] | None = None, seed: i
     popular = np.bincount(_nearest(vectors).ravel(), minlength=len(vectors))
     hub = float(skew(popular)) if popular.std() else 0.0
     fix = "the space does not separate these texts: check prompts, pooling and the training pairs before any parameter"
-    found = [("cluster.collapse", alike > COLLAPSED, f"random texts have a mean cosine of {alike:.2f}"), ("cluster.hubness", hub > HUBS, f"skewness of the 10-occurrence {hub:.1f}")]
+    found = [("cluster.collapse", alike > COLLAPSED, f"random texts have a mean cosine of {alike:.2f}"),
+             ("cluster.hubness", hub > HUBS, f"skewness of the 10-occurrence {hub:.1f}")]
     if truth is not None:
         share = neighbour_share(vectors, truth)
-        found.append(("cluster.neighbours", share < PURE, f"neighbours share the label {share:.1f} times as often as chance"))
-    return [Finding(id, "doubt" if bad else "ok", len(vectors), evidence, fix if bad else "") for id, bad, evidence in found]
+        found.append(("cluster.neighbours", share < PURE,
+                      f"neighbours share the label {share:.1f} times as often as chance"))
+    return [Finding(id, "doubt" if bad else "ok", len(vectors), evidence, fix if bad else "")
+            for id, bad, evidence in found]
 
 # %% ../nbs/08d_quality.ipynb #8c627fbf
 def first_look(findings: Sequence[Finding]) -> str:
     "What to work on first when clusters are poor."
     doubts = [finding.evidence for finding in findings if finding.status != "ok"]
-    return f"look at the embedding space first: {'; '.join(doubts)}" if doubts else "the space is sound: change method, k or threshold"
+    return (f"look at the embedding space first: {'; '.join(doubts)}" if doubts
+            else "the space is sound: change method, k or threshold")

@@ -28,7 +28,8 @@ from .validate import by_slice
 # %% ../nbs/11d_results.ipynb #9c2df33d
 DATA = "DEVELOPMENT_DATA"
 
-def seed_scores(spec: PipelineSpec, settings: Settings, seeds: Sequence[int], say: Callable[[str], None] = print) -> tuple[dict, dict, Domain]:
+def seed_scores(spec: PipelineSpec, settings: Settings, seeds: Sequence[int],
+                say: Callable[[str], None] = print) -> tuple[dict, dict, Domain]:
     "Per-question scores keyed by (system, dim, split), shape (seeds, questions); judged@k by the same key; the domain."
     scores: dict[tuple, list] = {}
     judged: dict[tuple, list] = {}
@@ -49,8 +50,10 @@ def summary_rows(scores: Mapping, judged: Mapping, metric: str, n_docs: int, pro
     for (system, dim, split), values in scores.items():
         found = interval(values.mean(axis=0))
         means = values.mean(axis=1)
-        rows.append({"system": system, "dim": dim, "metric": metric, "split": split, "profile": profile, "value": found.value, "low": found.low, "high": found.high, "n": found.n,
-                     "n_docs": n_docs, "judged_at_k": judged[system, dim, split], "seeds": len(values), "seed_min": float(means.min()), "seed_max": float(means.max())})
+        rows.append({"system": system, "dim": dim, "metric": metric, "split": split, "profile": profile,
+                     "value": found.value, "low": found.low, "high": found.high, "n": found.n,
+                     "n_docs": n_docs, "judged_at_k": judged[system, dim, split], "seeds": len(values),
+                     "seed_min": float(means.min()), "seed_max": float(means.max())})
     return rows
 
 # %% ../nbs/11d_results.ipynb #edb0b9c2
@@ -59,10 +62,12 @@ def summary_comparisons(scores: Mapping, spec: PipelineSpec, profile: str) -> li
     rows = []
     for split in filter(None, (spec.validation.test, spec.validation.production)):
         mean = {(system, dim): values.mean(axis=0) for (system, dim, where), values in scores.items() if where == split}
-        pairs = [("stage 2", "base", dim) for dim in spec.model.dims] + [("stage 2", "stage 1", dim) for dim in spec.model.dims]
+        pairs = ([("stage 2", "base", dim) for dim in spec.model.dims]
+                 + [("stage 2", "stage 1", dim) for dim in spec.model.dims])
         for a, b, dim in pairs:
             found = compare(mean[a, dim], mean[b, dim])
-            rows.append({"a": a, "b": b, "dim": dim, "metric": spec.validation.metric, "split": split, "profile": profile, "difference": found.difference,
+            rows.append({"a": a, "b": b, "dim": dim, "metric": spec.validation.metric, "split": split,
+                         "profile": profile, "difference": found.difference,
                          "low": found.low, "high": found.high, "p": found.p, "n": found.n, "outcome": found.outcome})
     return rows
 
@@ -71,21 +76,26 @@ def content_words(text: str) -> set[str]:
     "Stemmed words without English stop words, as BM25 reads them."
     import bm25s
     import Stemmer
-    found = bm25s.tokenize([text], stopwords="en", stemmer=Stemmer.Stemmer("english"), return_ids=False, show_progress=False)
+    found = bm25s.tokenize([text], stopwords="en", stemmer=Stemmer.Stemmer("english"),
+                           return_ids=False, show_progress=False)
     return set(found[0])
 
 # %% ../nbs/11d_results.ipynb #76574ca0
 def split_rows(domain: Domain) -> list[dict]:
-    "Per judged split: questions, judgments, content-word overlap with the best answers (share of a question's words), BM25."
+    """Per judged split: questions, judgments, content-word overlap with the best
+    answers (share of a question's words), BM25."""
     rows, metric = [], domain.spec.validation.metric
     for name, split in domain.splits.items():
         overlap = []
         for q, text in split.queries.items():
             words, best = content_words(text), max(split.qrels[q].values())
-            answer = [content_words(domain.corpus.passages[domain.corpus.position[d]]) for d, grade in split.qrels[q].items() if grade == best]
+            answer = [content_words(domain.corpus.passages[domain.corpus.position[d]])
+                      for d, grade in split.qrels[q].items() if grade == best]
             overlap.append(max(len(words & a) for a in answer) / max(1, len(words)))
-        rows.append({"split": name, "questions": len(split.queries), "judgments": sum(map(len, split.qrels.values())), "relevant": len(split.relevant()),
-                     "word overlap": float(np.mean(overlap)), f"BM25 {metric}": float(per_query(metric, bm25(domain.corpus, split.queries), split).mean())})
+        rows.append({"split": name, "questions": len(split.queries), "judgments": sum(map(len, split.qrels.values())),
+                     "relevant": len(split.relevant()),
+                     "word overlap": float(np.mean(overlap)),
+                     f"BM25 {metric}": float(per_query(metric, bm25(domain.corpus, split.queries), split).mean())})
     return rows
 
 # %% ../nbs/11d_results.ipynb #f7ee00e5
@@ -98,7 +108,9 @@ def slice_rows(scores: Mapping, domain: Domain) -> list[dict]:
     for key in sorted({key for q in test.queries for key in known[q]} - {"split"}):
         for system in ("base", "stage 2"):
             values = scores[system, spec.index.dim, spec.validation.test].mean(axis=0)
-            rows += [{"slice": f"{key}: {row['slice']}", "system": system, **{k: row[k] for k in ("value", "low", "high", "n")}} for row in by_slice(values, test, {q: known[q].get(key, "") for q in test.queries})]
+            rows += [{"slice": f"{key}: {row['slice']}", "system": system,
+                      **{k: row[k] for k in ("value", "low", "high", "n")}}
+                     for row in by_slice(values, test, {q: known[q].get(key, "") for q in test.queries})]
     return rows
 
 # %% ../nbs/11d_results.ipynb #620b2fb4
@@ -107,24 +119,35 @@ def write_datasheet(path: Path, content: Mapping) -> None:
     text = path.read_text(encoding="utf-8")
     start, end = "<!-- figures: written by make results -->", "<!-- end of figures -->"
     if start not in text or end not in text:
-        raise ContractError("validate.datasheet", f"{path.name} has no marks for its figures", "figures are rendered between two marks, so that nobody types them",
+        raise ContractError("validate.datasheet", f"{path.name} has no marks for its figures",
+                            "figures are rendered between two marks, so that nobody types them",
                             f"add the lines {start} and {end}")
     slices = {}
     for row in content["slices"]:
-        slices.setdefault(row["slice"], {"slice": row["slice"], "n": row["n"]})[f"{row['system']} at {content['dim']}"] = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
-    figures = f"{start}\n{Table(content['splits'])}\n\nResults by slice of the test questions ({content['metric']}, {content['profile']} profile, seeds {content['seeds']}, {content['date']}):\n\n{Table(list(slices.values()))}\n{end}"
+        line = slices.setdefault(row["slice"], {"slice": row["slice"], "n": row["n"]})
+        line[f"{row['system']} at {content['dim']}"] = f"{row['value']:.3f} [{row['low']:.3f}, {row['high']:.3f}]"
+    figures = (f"{start}\n{Table(content['splits'])}\n\nResults by slice of the test questions ({content['metric']}, "
+               f"{content['profile']} profile, seeds {content['seeds']}, "
+               f"{content['date']}):\n\n{Table(list(slices.values()))}\n{end}")
     path.write_text(text[:text.index(start)] + figures + text[text.index(end) + len(end):], encoding="utf-8")
 
 # %% ../nbs/11d_results.ipynb #8696c707
-def write_results(path: Path, spec: PipelineSpec, settings: Settings, seeds: Sequence[int] = (1, 2, 3), say: Callable[[str], None] = print) -> dict:
-    "Run the full profile with these seeds, and scifact where `DEVELOPMENT_DATA` points at it; write and return the results."
+def write_results(path: Path, spec: PipelineSpec, settings: Settings, seeds: Sequence[int] = (1, 2, 3),
+                  say: Callable[[str], None] = print) -> dict:
+    """Run the full profile with these seeds, and scifact where `DEVELOPMENT_DATA`
+    points at it; write and return the results."""
     scores, judged, domain = seed_scores(spec, settings, seeds, say)
-    content = {"name": spec.name, "profile": settings.profile, "seeds": list(seeds), "date": date.today().isoformat(), "python": platform.python_version(),
-               "versions": {package: metadata.version(package) for package in PACKAGES}, "dim": spec.index.dim, "dims": list(spec.model.dims), "metric": spec.validation.metric,
-               "pairs": {pairs.name: len(pairs) for pairs in domain.pairs}, "retrieval": summary_rows(scores, judged, spec.validation.metric, len(domain.corpus), settings.profile),
-               "comparisons": summary_comparisons(scores, spec, settings.profile), "slices": slice_rows(scores, domain), "splits": split_rows(domain)}
+    content = {"name": spec.name, "profile": settings.profile, "seeds": list(seeds), "date": date.today().isoformat(),
+               "python": platform.python_version(),
+               "versions": {package: metadata.version(package) for package in PACKAGES}, "dim": spec.index.dim,
+               "dims": list(spec.model.dims), "metric": spec.validation.metric,
+               "pairs": {pairs.name: len(pairs) for pairs in domain.pairs},
+               "retrieval": summary_rows(scores, judged, spec.validation.metric, len(domain.corpus), settings.profile),
+               "comparisons": summary_comparisons(scores, spec, settings.profile), "slices": slice_rows(scores, domain),
+               "splits": split_rows(domain)}
     if (external := Path(os.environ.get(DATA, "nowhere")) / "scifact").is_dir():
-        content["external"] = [bench_beir(external, spec, settings, True, qrels, say) for qrels in ("test", "test_unseen_docs")]
+        content["external"] = [bench_beir(external, spec, settings, True, qrels, say)
+                               for qrels in ("test", "test_unseen_docs")]
     write_json(path, content)
     return content
 
@@ -134,7 +157,9 @@ def results_table(content: Mapping, split: str = "test") -> Table:
     rows = [r for r in content["retrieval"] if r["split"] == split]
     names = list(dict.fromkeys(r["system"] for r in rows if r["system"] != "served"))
     cell = {(r["system"], r["dim"]): f"{r['value']:.3f}" for r in rows}
-    return Table([{"system": name, **{str(dim): cell.get((name, dim), cell.get((name, None), "")) if name != "BM25" or dim == content["dims"][0] else "" for dim in content["dims"]}} for name in names])
+    return Table([{"system": name,
+                   **{str(dim): cell.get((name, dim), cell.get((name, None), "")) if name != "BM25"
+                      or dim == content["dims"][0] else "" for dim in content["dims"]}} for name in names])
 
 # %% ../nbs/11d_results.ipynb #67623557
 if __name__ == "__main__" and "__file__" in globals():

@@ -25,14 +25,19 @@ class Rule:
 _TRAINING = (
     Rule("data.legacy_examples", "fail", "a DataLoader of InputExample feeds only the old fit()",
          'datasets.Dataset.from_dict({"anchor": [...], "positive": [...]})'),
-    Rule("loss.legacy_fit", "fail", "the training loop of version 2, kept for old scripts: no bf16, no prompts, no choice of batch sampler",
+    Rule("loss.legacy_fit", "fail",
+         "the training loop of version 2, kept for old scripts: no bf16, no prompts, no choice of batch sampler",
          "SentenceTransformerTrainer(model, args, train_dataset, loss=loss, evaluator=evaluator).train()"),
     Rule("loss.symmetric_class", "fail", "deprecated: the symmetric loss is a setting of MultipleNegativesRankingLoss",
-         'MultipleNegativesRankingLoss(model, directions=("query_to_doc", "doc_to_query"), partition_mode="per_direction")'),
-    Rule("loss.training_arguments", "fail", "training arguments of another version stop the script with a TypeError, or will", "the present argument"),
-    Rule("loss.scale", "fail or doubt", "loss and model disagree about similarity: cosine goes with scale 20, dot product with scale 1",
+         'MultipleNegativesRankingLoss(model, directions=("query_to_doc", "doc_to_query"), '
+         'partition_mode="per_direction")'),
+    Rule("loss.training_arguments", "fail",
+         "training arguments of another version stop the script with a TypeError, or will", "the present argument"),
+    Rule("loss.scale", "fail or doubt",
+         "loss and model disagree about similarity: cosine goes with scale 20, dot product with scale 1",
          "similarity_fct=util.dot_score, scale=1 for a dot model"),
-    Rule("loss.duplicates_in_batch", "doubt", "a text that occurs twice in a batch becomes its own negative", "batch_sampler=BatchSamplers.NO_DUPLICATES"),
+    Rule("loss.duplicates_in_batch", "doubt", "a text that occurs twice in a batch becomes its own negative",
+         "batch_sampler=BatchSamplers.NO_DUPLICATES"),
     Rule("loss.small_batch", "doubt", "the in-batch negatives are one less than the batch size",
          "per_device_train_batch_size=32 or more, or CachedMultipleNegativesRankingLoss"),
     Rule("validate.loss_only", "fail or doubt", "a falling loss says nothing about retrieval",
@@ -45,17 +50,21 @@ _SEARCHING = (
          'encode(texts, device=["cuda:0", "cuda:1"], chunk_size=...), or encode(texts, pool=pool)'),
     Rule("encoder.one_role", "doubt", "the model expects a prefix for queries, and plain encode() adds none",
          "encode_query(queries) and encode_document(texts), on a model whose prompts are set"),
-    Rule("index.truncated", "fail or doubt", "truncation slices and leaves vectors of different lengths, and inner product ranks by length, too",
+    Rule("index.truncated", "fail or doubt",
+         "truncation slices and leaves vectors of different lengths, and inner product ranks by length, too",
          "encode(..., truncate_dim=d, normalize_embeddings=True), or faiss.normalize_L2(vectors) after slicing"),
-    Rule("index.not_normalised", "doubt", "inner product is cosine only on vectors of length 1, and this model does not make them",
+    Rule("index.not_normalised", "doubt",
+         "inner product is cosine only on vectors of length 1, and this model does not make them",
          "encode(..., normalize_embeddings=True)"),
     Rule("index.wrong_metric", "fail", "a dot model is ranked by Euclidean distance",
          "faiss.IndexFlatIP(d), or metric faiss.METRIC_INNER_PRODUCT"),
-    Rule("index.default_metric", "doubt", "without a metric FAISS takes L2: distances, and another order unless every vector has length 1",
+    Rule("index.default_metric", "doubt",
+         "without a metric FAISS takes L2: distances, and another order unless every vector has length 1",
          "faiss.METRIC_INNER_PRODUCT as the metric"),
     Rule("index.nprobe", "fail", "nprobe is 1 by default: a query sees one list of all",
          'faiss.ParameterSpace().set_index_parameter(index, "nprobe", n), with n from a recall target'),
-    Rule("index.cosine_on_dot", "doubt", "cosine drops the lengths that a dot model has learned", "score_function=util.dot_score"),
+    Rule("index.cosine_on_dot", "doubt", "cosine drops the lengths that a dot model has learned",
+         "score_function=util.dot_score"),
 )
 
 # %% ../nbs/10a_rules.ipynb #685aef9d
@@ -70,12 +79,17 @@ RULES = {rule.id: rule for rule in (*_TRAINING, *_SEARCHING, *_NAMES)}
 
 # %% ../nbs/10a_rules.ipynb #875bfa3a
 _HOMES = {
-    "data": {"datasets": "sentence_transformer.datasets", "readers": "sentence_transformer.readers", "data_collator": "sentence_transformer.data_collator"},
-    "loss": {"losses": "sentence_transformer.losses", "training_args": "sentence_transformer.training_args", "trainer": "sentence_transformer.trainer",
+    "data": {"datasets": "sentence_transformer.datasets", "readers": "sentence_transformer.readers",
+             "data_collator": "sentence_transformer.data_collator"},
+    "loss": {"losses": "sentence_transformer.losses", "training_args": "sentence_transformer.training_args",
+             "trainer": "sentence_transformer.trainer",
              "sampler": "base.sampler"},
-    "model": {"models": "sentence_transformer.modules", "SentenceTransformer": "sentence_transformer.model", "model_card": "sentence_transformer.model_card",
-              "peft_mixin": "base.peft_mixin", "LoggingHandler": "util.logging", "sentence_transformer.modules.normalize": "base.modules.normalize",
-              "cross_encoder.CrossEncoder": "cross_encoder.model", "sparse_encoder.SparseEncoder": "sparse_encoder.model",
+    "model": {"models": "sentence_transformer.modules", "SentenceTransformer": "sentence_transformer.model",
+              "model_card": "sentence_transformer.model_card",
+              "peft_mixin": "base.peft_mixin", "LoggingHandler": "util.logging",
+              "sentence_transformer.modules.normalize": "base.modules.normalize",
+              "cross_encoder.CrossEncoder": "cross_encoder.model",
+              "sparse_encoder.SparseEncoder": "sparse_encoder.model",
               "sparse_encoder.models": "sparse_encoder.modules"},
     "index": {"quantization": "util.quantization", "similarity_functions": "util.similarity"},
     "validate": {"evaluation": "sentence_transformer.evaluation"},
@@ -84,7 +98,8 @@ _FAMILY = re.compile(r"((?:cross|sparse)_encoder\.(losses|evaluation))\.[A-Z]\w+
 
 # %% ../nbs/10a_rules.ipynb #7d683138
 def moved(module: str) -> tuple[str, str] | None:
-    "The layer and the present address of a module of sentence-transformers, or None if it has not moved (`util/deprecated_import.py` of 6.2)."
+    """The layer and the present address of a module of sentence-transformers, or None if it has not
+    moved (`util/deprecated_import.py` of 6.2)."""
     root, _, path = module.partition(".")
     if root != "sentence_transformers":
         return None
@@ -98,16 +113,21 @@ def moved(module: str) -> tuple[str, str] | None:
 
 # %% ../nbs/10a_rules.ipynb #e1f19aed
 _ARGUMENTS = {
-    "evaluation_strategy": "eval_strategy", "no_cuda": "use_cpu", "group_by_length": 'train_sampling_strategy="group_by_length"',
+    "evaluation_strategy": "eval_strategy", "no_cuda": "use_cpu",
+    "group_by_length": 'train_sampling_strategy="group_by_length"',
     "warmup_ratio": "warmup_steps (a float below 1 is a share)",
-    "save_safetensors": "nothing: safetensors is the only format", "overwrite_output_dir": "nothing: delete the folder yourself",
+    "save_safetensors": "nothing: safetensors is the only format",
+    "overwrite_output_dir": "nothing: delete the folder yourself",
 }
 OLD_ARGUMENTS = {
-    **dict.fromkeys((f"st.SentenceTransformer().{method}" for method in ("encode", "encode_query", "encode_document")), {"sentences": "inputs"}),
-    **dict.fromkeys((f"st.{kind}TrainingArguments" for kind in ("SentenceTransformer", "CrossEncoder", "SparseEncoder")), _ARGUMENTS),
+    **dict.fromkeys((f"st.SentenceTransformer().{method}" for method in ("encode", "encode_query", "encode_document")),
+                    {"sentences": "inputs"}),
+    **dict.fromkeys((f"st.{kind}TrainingArguments"
+                     for kind in ("SentenceTransformer", "CrossEncoder", "SparseEncoder")), _ARGUMENTS),
     "st.SentenceTransformer": {"tokenizer_kwargs": "processor_kwargs", "use_auth_token": "token"},
     "st.SentenceTransformerTrainer": {"tokenizer": "processing_class"},
-    "st.CrossEncoder": {"tokenizer_kwargs": "processor_kwargs", "tokenizer_args": "processor_kwargs", "automodel_args": "model_kwargs",
+    "st.CrossEncoder": {"tokenizer_kwargs": "processor_kwargs", "tokenizer_args": "processor_kwargs",
+                        "automodel_args": "model_kwargs",
                         "default_activation_function": "activation_fn"},
     "st.CrossEncoder().predict": {"sentences": "inputs", "activation_fct": "activation_fn"},
     "st.Pooling": {"word_embedding_dimension": "embedding_dimension", "pooling_mode_mean_tokens": 'pooling_mode="mean"',
@@ -116,7 +136,8 @@ OLD_ARGUMENTS = {
 
 # %% ../nbs/10a_rules.ipynb #839d5915
 OLD_METHODS = {
-    "get_sentence_embedding_dimension": "get_embedding_dimension()", "truncate_sentence_embeddings": "truncate_embeddings(d)",
+    "get_sentence_embedding_dimension": "get_embedding_dimension()",
+    "truncate_sentence_embeddings": "truncate_embeddings(d)",
     "get_max_seq_length": "max_seq_length, a property", "tokenize": "preprocess(texts)",
     "save_to_hub": "push_to_hub(repo_id)", "load": "SentenceTransformer(path)",
 }
@@ -130,11 +151,13 @@ _KINDS = {
 
 def model_kind(name: str) -> str:
     "`dot`, `unit` (cosine, normalises its own vectors), `cosine` (does not), or nothing where the name does not say."
-    return next((kind for kind, pattern in _KINDS.items() if re.fullmatch(pattern, name.rpartition("/")[2], re.IGNORECASE)), "")
+    return next((kind for kind, pattern in _KINDS.items()
+                 if re.fullmatch(pattern, name.rpartition("/")[2], re.IGNORECASE)), "")
 
 # %% ../nbs/10a_rules.ipynb #425e6342
-_PREFIXED = re.compile(r"(multilingual-)?e5-(small|base|large)(-v2)?|bge-(small|base|large)-en(-v1\.5)?|snowflake-arctic-embed-.*|mxbai-embed-large-v1|"
-                       r"nomic-embed-text-.*|Qwen3-Embedding-.*|embeddinggemma-.*", re.IGNORECASE)
+_PREFIXED = re.compile(
+    r"(multilingual-)?e5-(small|base|large)(-v2)?|bge-(small|base|large)-en(-v1\.5)?|snowflake-arctic-embed-.*|"
+    r"mxbai-embed-large-v1|nomic-embed-text-.*|Qwen3-Embedding-.*|embeddinggemma-.*", re.IGNORECASE)
 
 def expects_prefix(name: str) -> bool:
     "Whether the model of this name is documented to want a prefix or an instruction before queries."

@@ -24,20 +24,25 @@ _SKIPPED = {"site-packages", "__pycache__", "build", "node_modules"}
 def scripts(path: Path) -> list[Path]:
     """The scripts (.py) and notebooks (.ipynb) at or below a path, sorted.
 
-    Below it, hidden folders, virtual environments, `site-packages`, `__pycache__`, `build` and `node_modules` are left out.
+    Below it, hidden folders, virtual environments, `site-packages`, `__pycache__`,
+    `build` and `node_modules` are left out.
 
     Raises:
         ContractError: `pipeline.lint` if the path does not exist, or holds no script and no notebook.
     """
     path, found = Path(path), []
     for folder, inner, files in os.walk(path):
-        inner[:] = sorted(name for name in inner if name not in _SKIPPED and name[0] != "." and not (Path(folder) / name / "pyvenv.cfg").exists())
+        inner[:] = sorted(name for name in inner if name not in _SKIPPED and name[0] != "."
+                          and not (Path(folder) / name / "pyvenv.cfg").exists())
         found += [Path(folder) / name for name in sorted(files) if name.endswith((".py", ".ipynb"))]
     if path.is_file() and path.suffix in (".py", ".ipynb"):
         found = [path]
     if not found:
-        raise ContractError("pipeline.lint", f"{path.name or path} {'has no script and no notebook' if path.exists() else 'does not exist'}",
-                            "no alarm would look like no fault", "name a .py or .ipynb file, or a folder that holds some")
+        raise ContractError("pipeline.lint",
+                            f"{path.name or path} "
+                            f"{'has no script and no notebook' if path.exists() else 'does not exist'}",
+                            "no alarm would look like no fault",
+                            "name a .py or .ipynb file, or a folder that holds some")
     return found
 
 # %% ../nbs/10a_source.ipynb #eb45df58
@@ -46,7 +51,8 @@ _ASKED = re.compile(r"^([ \t]*[\w.,\t ]+=[ \t]*)[%!].*$", re.M)
 _SHELL = re.compile(r"^([ \t]*)(?:[%!?](?:[^\n\\]|\\(?:.|\n))*|[\w.]+\?{1,2}[ \t]*)$", re.M)
 
 def _plain(cell: str) -> str:
-    "A notebook cell without the syntax of IPython, with the same number of lines; a cell in another language becomes empty lines."
+    """A notebook cell without the syntax of IPython, with the same number of lines; a cell
+    in another language becomes empty lines."""
     first = cell.lstrip().partition("\n")[0]
     if first.startswith("%%") and not re.match(r"%%(time|timeit|capture|prun)\b", first):
         return "\n" * cell.count("\n")
@@ -65,7 +71,8 @@ def _parse(text: str) -> ast.Module:
 # %% ../nbs/10a_source.ipynb #0187c3be
 @dataclass(frozen=True)
 class Source:
-    "A file to follow: its statements and lines, how many lines precede each code cell, and what could not be read (cell, line, reason)."
+    """A file to follow: its statements and lines, how many lines precede each code cell, and
+    what could not be read (cell, line, reason)."""
     tree: ast.Module = field(default_factory=lambda: ast.Module([], []), repr=False)
     lines: list[str] = field(default_factory=list, repr=False)
     cells: list[int] = field(default_factory=list)
@@ -98,12 +105,14 @@ def _reason(error: BaseException) -> str:
 _CODING = re.compile(rb"(?:\s*(?:#.*)?\n)?[ \t]*#.*?coding[:=][ \t]*([-\w.]+)")
 
 def read_source(path: Path, about: str = "") -> Source:
-    "Read a script or a notebook; parse it if its code mentions `about`. What cannot be read is listed in `unread`; nothing is raised."
+    """Read a script or a notebook; parse it if its code mentions `about`. What cannot be read
+    is listed in `unread`; nothing is raised."""
     notebook = Path(path).suffix == ".ipynb"
     source = Source()
     try:
         raw = Path(path).read_bytes()
-        texts = _cells(raw) if notebook else [raw.decode(declared[1].decode() if (declared := _CODING.match(raw)) else "utf-8-sig")]
+        texts = (_cells(raw) if notebook
+                 else [raw.decode(declared[1].decode() if (declared := _CODING.match(raw)) else "utf-8-sig")])
     except (OSError, SyntaxError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         source.unread.append((None, 1, _reason(error)))
         return source
@@ -115,13 +124,15 @@ def read_source(path: Path, about: str = "") -> Source:
 def _cells(raw: bytes) -> list[str]:
     notebook = json.loads(raw.decode("utf-8-sig"))
     if notebook.get("nbformat", 0) < 4:
-        raise ValueError(f"a notebook of format {notebook.get('nbformat', 'unknown')}: open and save it in Jupyter, which converts it to format 4")
+        raise ValueError(f"a notebook of format {notebook.get('nbformat', 'unknown')}: open and save it in Jupyter, "
+                         "which converts it to format 4")
     return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 # %% ../nbs/10a_source.ipynb #933b394c
 @dataclass(frozen=True)
 class Value:
-    "What is known of an expression: a dotted name, a constant, the calls that may have made it, and whether columns were cut off."
+    """What is known of an expression: a dotted name, a constant, the calls that may have
+    made it, and whether columns were cut off."""
     name: str = ""
     constant: Any = None
     calls: "tuple[Call, ...]" = field(default=(), repr=False)
@@ -150,7 +161,8 @@ NOTHING, UNKNOWN = Value(), Value("?")
 # %% ../nbs/10a_source.ipynb #efbaff91
 @dataclass(frozen=True, eq=False)
 class Call:
-    "A call in the source: the name of what is called, on what, and with which arguments. `open`: `*` or `**` may add more."
+    """A call in the source: the name of what is called, on what, and with which
+    arguments. `open`: `*` or `**` may add more."""
     name: str
     node: ast.Call
     receiver: Value
@@ -174,11 +186,13 @@ def join(a: Value, b: Value) -> Value:
 
 # %% ../nbs/10a_source.ipynb #5df2111c
 def spelling(dotted: str) -> str:
-    "One name for a class of sentence-transformers, whatever the path it was imported from; other names stay as they are."
+    """One name for a class of sentence-transformers, whatever the path it was
+    imported from; other names stay as they are."""
     parts = dotted.split(".")
     if parts[0] != "sentence_transformers" or not parts[-1][:1].isupper():
         return dotted
-    family = next((part.replace("_", "") for part in parts if part in ("cross_encoder", "sparse_encoder", "multi_vector_encoder")), "")
+    family = next((part.replace("_", "")
+                   for part in parts if part in ("cross_encoder", "sparse_encoder", "multi_vector_encoder")), "")
     return f"st.{parts[-1]}" if parts[-1].lower().startswith(family) else f"st.{family}.{parts[-1]}"
 
 # %% ../nbs/10a_source.ipynb #ab49a7a6
@@ -186,8 +200,9 @@ def spelling(dotted: str) -> str:
 class Trace:
     """What was seen in one file; its functions and classes have keys that begin with `@def` and `@class`.
 
-    `fallback`: nodes meant for another version; `stored`: names of assigned attributes; `alone`: expressions that are statements;
-    `shared`: `global` and `nonlocal` names; `pending`: bodies that wait; `missing`: what an unknown name counts as.
+    `fallback`: nodes meant for another version; `stored`: names of assigned attributes; `alone`:
+    expressions that are statements; `shared`: `global` and `nonlocal` names; `pending`: bodies that wait;
+    `missing`: what an unknown name counts as.
     """
     facts: dict[tuple[str, str], Value] = field(default_factory=dict)
     calls: dict[ast.Call, Call] = field(default_factory=dict)
@@ -230,13 +245,15 @@ def _member(owner: str, name: str, trace: Trace) -> Value:
     if own.name in trace.functions:
         return own
     local = [_member(base, name, trace) for base in bases if base.startswith("@class")]
-    imported = [attribute(Value(f"{base}()"), name, trace) for base in bases if not base.startswith("@class") and not own.name]
+    imported = [attribute(Value(f"{base}()"), name, trace)
+                for base in bases if not base.startswith("@class") and not own.name]
     return reduce(join, [*local, *imported], own)
 
 # %% ../nbs/10a_source.ipynb #ecc64d39
 @dataclass
 class Scope:
-    "The names at one point of a module, class, function or comprehension. `home` has the scopes of `global` and `nonlocal` names."
+    """The names at one point of a module, class, function or comprehension. `home` has the
+    scopes of `global` and `nonlocal` names."""
     key: str
     trace: Trace
     outer: "Scope | None" = None

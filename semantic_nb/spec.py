@@ -37,7 +37,8 @@ class PairSource(Section):
 
 # %% ../nbs/01_spec.ipynb #486a052f
 class DataSpec(Section):
-    "`corpus` is a BEIR corpus.jsonl or `module:function` that writes one; `queries` and `qrels` are BEIR files beside the spec. `duplicates`: near-copies stay in the corpus or leave it."
+    """`corpus` is a BEIR corpus.jsonl or `module:function` that writes one; `queries` and `qrels` are BEIR files beside
+    the spec. `duplicates`: near-copies stay in the corpus or leave it."""
     corpus: str
     queries: str
     qrels: str
@@ -51,7 +52,8 @@ class DataSpec(Section):
 Direction = Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"]
 
 class LossSpec(Section):
-    "The contrastive loss and what counts as a wrong answer in it. `scale` is the inverse temperature (20 for cosine, 1 for dot: MNRL's docs)."
+    """The contrastive loss and what counts as a wrong answer in it. `scale` is the inverse temperature
+    (20 for cosine, 1 for dot: MNRL's docs)."""
     name: Literal["MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss", "TripletLoss"]
     scale: float
     directions: tuple[Direction, ...] = ("query_to_doc",)
@@ -62,7 +64,8 @@ class LossSpec(Section):
 
 # %% ../nbs/01_spec.ipynb #fd196f2f
 class ModelSpec(Section):
-    "The base, its similarity, and the Matryoshka sizes it is to be cut at. `prompts` by role are stored with the model."
+    """The base, its similarity, and the Matryoshka sizes it is to be cut at.
+    `prompts` by role are stored with the model."""
     base: str
     base_reason: str = ""
     similarity: Literal["cosine", "dot"]
@@ -72,7 +75,8 @@ class ModelSpec(Section):
 
 # %% ../nbs/01_spec.ipynb #5624801e
 class TrainingSpec(Section):
-    "Optimisation. Learning rates: the sentence-transformers examples use 2e-5; stage 2 goes gently over a learned space."
+    """Optimisation. Learning rates: the sentence-transformers examples use 2e-5;
+    stage 2 goes gently over a learned space."""
     batch_size: int = Field(ge=2)
     epochs: float = Field(1, gt=0)
     learning_rate: float = Field(2e-5, gt=0)
@@ -82,7 +86,8 @@ class TrainingSpec(Section):
 
 # %% ../nbs/01_spec.ipynb #ee56e21b
 class IndexSpec(Section):
-    "What is served: its type, size and arithmetic. `documents` is the expected size in production; `recall_target` is against exact search."
+    """What is served: its type, size and arithmetic. `documents` is the expected size in production;
+    `recall_target` is against exact search."""
     type: Literal["auto", "flat", "ivf", "ivfpq", "hnsw"]
     dim: int
     similarity: Literal["cosine", "dot"]
@@ -94,7 +99,8 @@ class IndexSpec(Section):
 
 # %% ../nbs/01_spec.ipynb #8acc8291
 class ClusteringSpec(Section):
-    'A threshold is "calibrate" (on the pairs of `labelled`, for a stated precision or the best F1), or a number together with the evidence for it.'
+    """A threshold is "calibrate" (on the pairs of `labelled`, for a stated precision or the best F1), or a
+    number together with the evidence for it."""
     method: Literal["kmeans", "agglomerative", "communities"]
     threshold: Literal["calibrate"] | float
     evidence: str = ""
@@ -103,7 +109,8 @@ class ClusteringSpec(Section):
 
 # %% ../nbs/01_spec.ipynb #979044d9
 class ValidationSpec(Section):
-    "One primary metric, its splits and k; how often dev is looked at in training (steps); `map_keys` colour the map by metadata."
+    """One primary metric, its splits and k; how often dev is looked at in training
+    (steps); `map_keys` colour the map by metadata."""
     metric: str = Field(pattern=r"^(nDCG|P|R|RR)@\d+$")
     k: int = Field(ge=1)
     dev: str
@@ -145,13 +152,15 @@ def _pair_type(s: PipelineSpec) -> str | None:
     wants = s.data.pair_type == "triplets"
     odd = [p.name for p in s.data.pairs if (bool(p.negative) or (wants and s.loss.mined_negatives > 0)) != wants]
     if odd:
-        return f"pair_type is {s.data.pair_type}, but {', '.join(odd)} {'has no' if wants else 'names a'} negative column"
+        return (f"pair_type is {s.data.pair_type}, but {', '.join(odd)} "
+                f"{'has no' if wants else 'names a'} negative column")
     if s.loss.name == "TripletLoss" and not wants:
         return "TripletLoss reads (anchor, positive, negative), pair_type is pairs"
 
 # %% ../nbs/01_spec.ipynb #09a5e55e
 def _pair_symmetry(s: PipelineSpec) -> str | None:
-    natural = {"paraphrases": "symmetric", "clicks": "asymmetric", "annotations": "asymmetric", "documents": "asymmetric"}
+    natural = {"paraphrases": "symmetric", "clicks": "asymmetric",
+               "annotations": "asymmetric", "documents": "asymmetric"}
     odd = [f"{p.name} ({p.source}, declared {p.symmetry})" for p in s.data.pairs
            if natural[p.source] != p.symmetry or (p.symmetry != s.data.symmetry and len(s.data.pairs) == 1)]
     if odd and not s.data.symmetry_reason:
@@ -196,7 +205,8 @@ def _scale(s: PipelineSpec) -> str | None:
 def _served_similarity(s: PipelineSpec) -> str | None:
     wanted = "cosine" if len(s.model.dims) > 1 else s.model.similarity
     if s.index.similarity != wanted:
-        return f"the index serves {s.index.similarity}; after {'Matryoshka' if len(s.model.dims) > 1 else 'training'} the model is {wanted}"
+        return (f"the index serves {s.index.similarity}; after "
+                f"{'Matryoshka' if len(s.model.dims) > 1 else 'training'} the model is {wanted}")
 
 # %% ../nbs/01_spec.ipynb #eaaf5c2a
 def _index_type(s: PipelineSpec) -> str | None:
@@ -240,35 +250,48 @@ def _threshold(s: PipelineSpec) -> str | None:
 
 # %% ../nbs/01_spec.ipynb #3bd13913
 RULES = (
-    Rule("data.pair_type", "columns match the pair type and the loss", "a loss reads columns by position; a wrong column trains something else",
+    Rule("data.pair_type", "columns match the pair type and the loss",
+         "a loss reads columns by position; a wrong column trains something else",
          'give a negative column with pair_type = "triplets", none with "pairs"', _pair_type),
     Rule("data.pair_symmetry", "each source of pairs has the symmetry it declares",
          "paraphrase-like pairs teach that alike is near; a question and its answer are not alike",
          "train on question-document pairs, or explain in symmetry_reason why these pairs fit", _pair_symmetry),
-    Rule("data.search_symmetry", "some pairs have the symmetry of the search", "symmetric training put to asymmetric use lowers the loss and not the rank",
+    Rule("data.search_symmetry", "some pairs have the symmetry of the search",
+         "symmetric training put to asymmetric use lowers the loss and not the rank",
          "add a source of the search's own symmetry", _all_other_symmetry),
-    Rule("model.base", "the base suits the symmetry", "a base was trained for one kind of similarity and keeps most of it",
+    Rule("model.base", "the base suits the symmetry",
+         "a base was trained for one kind of similarity and keeps most of it",
          "use the usual base, or write base_reason; it then stays visible in every report", _base),
-    Rule("model.dims", "Matryoshka sizes descend from the model's own", "a size above the model's does not exist; the full size must stay trained",
+    Rule("model.dims", "Matryoshka sizes descend from the model's own",
+         "a size above the model's does not exist; the full size must stay trained",
          "list sizes from the model's own downwards", _dims),
-    Rule("model.similarity", "similarity and base agree", "a base trained for angles means nothing by its lengths, and the reverse",
+    Rule("model.similarity", "similarity and base agree",
+         "a base trained for angles means nothing by its lengths, and the reverse",
          "declare the similarity that the base was trained for", _similarity),
-    Rule("loss.scale", "the loss's scale suits the similarity", "cosine x 1 is a flat softmax that learns nothing, dot x 20 one that saturates",
+    Rule("loss.scale", "the loss's scale suits the similarity",
+         "cosine x 1 is a flat softmax that learns nothing, dot x 20 one that saturates",
          "cosine with scale 20, dot with scale 1", _scale),
     Rule("index.similarity", "the index serves what the model has become",
          "MatryoshkaLoss normalises every size, so it turns a dot model into a cosine one",
          'set [index] similarity = "cosine", or keep a single size', _served_similarity),
-    Rule("index.dim", "served and audited sizes were trained", "cutting at an untrained size loses quality that nobody measured",
+    Rule("index.dim", "served and audited sizes were trained",
+         "cutting at an untrained size loses quality that nobody measured",
          "choose from [model] dims", _index_dim),
-    Rule("index.type", "index type fits size and memory", "an approximate index costs recall; starved k-means lists cost more",
-         f'"auto", or: flat below {FLAT_LIMIT:,}; at least {POINTS_PER_LIST} points per list; ivfpq only with memory_mb; pq_m divides dim', _index_type),
-    Rule("validate.evidence", "retrieval is watched on one split, judged on another", "the loss does not tell which layer failed, or that one did",
+    Rule("index.type", "index type fits size and memory",
+         "an approximate index costs recall; starved k-means lists cost more",
+         f'"auto", or: flat below {FLAT_LIMIT:,}; at least {POINTS_PER_LIST} points per list; ivfpq only '
+         'with memory_mb; pq_m divides dim', _index_type),
+    Rule("validate.evidence", "retrieval is watched on one split, judged on another",
+         "the loss does not tell which layer failed, or that one did",
          "eval_every >= 1, dev and test different, metric@k with the k you serve", _evidence),
     Rule("loss.batch_size", "a batch holds enough wrong answers", "in-batch negatives are batch_size - 1",
-         f"batch_size >= {FEW_NEGATIVES + 1}, or CachedMultipleNegativesRankingLoss, whose memory does not grow with the batch", _batch),
-    Rule("loss.formulation", "the loss's options fit together", "an option without effect looks like a decision and is none",
+         f"batch_size >= {FEW_NEGATIVES + 1}, or CachedMultipleNegativesRankingLoss, whose memory "
+         "does not grow with the batch", _batch),
+    Rule("loss.formulation", "the loss's options fit together",
+         "an option without effect looks like a decision and is none",
          "use mined_negatives with hard_negatives, joint with same-side directions, and keep query_to_doc", _loss),
-    Rule("cluster.threshold", "a clustering threshold is measured", "cosine 0.8 means something else in every model and domain",
+    Rule("cluster.threshold", "a clustering threshold is measured",
+         "cosine 0.8 means something else in every model and domain",
          'threshold = "calibrate", or evidence = "where the number comes from"', _threshold),
 )
 
@@ -285,8 +308,10 @@ def parse_spec(raw: Mapping[str, Any], folder: Path) -> PipelineSpec:
         where[0] = LAYER_OF.get(where[0], where[0])
         symptom, fix = {"missing": ("not declared", f"declare {where[-1]} in spec.toml"),
                         "extra_forbidden": ("no such key", "correct its spelling, or remove it")}.get(
-                            first["type"], (f"{first['msg']} (found {first['input']!r})", f"correct {where[-1]} in spec.toml"))
-        raise ContractError(".".join(where), symptom, "a decision that nobody wrote down is made by accident", fix) from None
+                            first["type"],
+                            (f"{first['msg']} (found {first['input']!r})", f"correct {where[-1]} in spec.toml"))
+        raise ContractError(".".join(where), symptom,
+                            "a decision that nobody wrote down is made by accident", fix) from None
     for rule in RULES:
         if symptom := rule.broken(spec):
             raise ContractError(rule.id, symptom, rule.reason, rule.fix)

@@ -26,7 +26,8 @@ from .spec import PairSource, PipelineSpec
 
 # %% ../nbs/02b_split.ipynb #1e6b4e07
 def copy_groups(corpus: Corpus, threshold: float = NEAR_COPY) -> np.ndarray:
-    "The group of each document, shape (n,), int: connected by near-copies of the text or by the same `metadata['group']`."
+    """The group of each document, shape (n,), int: connected by near-copies of the
+    text or by the same `metadata['group']`."""
     links = [near_copies(corpus.texts, threshold=threshold)[0]]
     first: dict[str, int] = {}
     for place, meta in enumerate(corpus.metadata):
@@ -45,8 +46,10 @@ def giant_component(labels: Sequence[int], limit: float = 0.2) -> Finding:
     "The largest group and its share; above `limit` a split by group cannot be balanced."
     group, size = Counter(np.asarray(labels).tolist()).most_common(1)[0]
     share = size / len(labels)
-    return Finding("data.giant_component", "doubt" if share > limit else "ok", size, f"the largest of {len(set(labels))} groups holds {share:.1%}",
-                   "raise the near-copy threshold, or split by another key and report what is shared" if share > limit else "")
+    return Finding("data.giant_component", "doubt" if share > limit else "ok", size,
+                   f"the largest of {len(set(labels))} groups holds {share:.1%}",
+                   "raise the near-copy threshold, or split by another key and report what is shared" if share > limit
+                   else "")
 
 # %% ../nbs/02b_split.ipynb #e275845f
 def parts(corpus: Corpus, shares: Mapping[str, float], groups: np.ndarray | None = None) -> list[str]:
@@ -73,7 +76,8 @@ def split_queries(judged: Judged, shares: Mapping[str, float]) -> dict[str, Judg
     key = {q: min(k for k in judged.qrels if label[nodes["q", k]] == label[nodes["q", q]]) for q in judged.qrels}
     names, edges = list(shares), np.cumsum(list(shares.values()))
     where = {q: names[int(np.searchsorted(edges[:-1], _unit(key[q]), side="right"))] for q in judged.qrels}
-    return {name: Judged({q: judged.queries[q] for q in where if where[q] == name}, {q: judged.qrels[q] for q in where if where[q] == name}) for name in names}
+    return {name: Judged({q: judged.queries[q] for q in where if where[q] == name},
+                         {q: judged.qrels[q] for q in where if where[q] == name}) for name in names}
 
 # %% ../nbs/02b_split.ipynb #5e0c6a0a
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
@@ -88,7 +92,8 @@ def pairs_from_documents(corpus: Corpus, rule: str, min_words: int = 4) -> PairS
     rows = []
     for id, title, text in zip(corpus.ids, corpus.titles, corpus.texts):
         head, *tail = SENTENCE_END.split(text, maxsplit=1)
-        anchor, positive = (" ".join(head.split()), f"{title}\n{''.join(tail)}".strip()) if rule == "first_sentence" else (title, text)
+        anchor, positive = (" ".join(head.split()),
+                            f"{title}\n{''.join(tail)}".strip()) if rule == "first_sentence" else (title, text)
         if min(len(anchor.split()), len(positive.split())) >= min_words:
             rows.append((anchor, positive, id))
     anchors, positives, documents = zip(*rows) if rows else ((), (), ())
@@ -96,14 +101,16 @@ def pairs_from_documents(corpus: Corpus, rule: str, min_words: int = 4) -> PairS
 
 # %% ../nbs/02b_split.ipynb #1dc82ea0
 def leak_free(pairs: PairSet, held_out: set[str], questions: set[str]) -> tuple[PairSet, Finding]:
-    "The pairs that touch no held-out document and whose anchor neither repeats nor nearly copies a held-out question, and how many did."
+    """The pairs that touch no held-out document and whose anchor neither repeats nor nearly
+    copies a held-out question, and how many did."""
     asked = {canonical_text(question) for question in questions}
     shared = {i for i, document in enumerate(pairs.documents) if document in held_out}
     same = {i for i, anchor in enumerate(pairs.anchors) if canonical_text(anchor) in asked}
     near = set(near_copies(pairs.anchors, sorted(questions))[0][:, 0].tolist()) - same
     touched = shared | same | near
     finding = Finding(f"data.leakage.{pairs.name}", "doubt" if touched else "ok", len(touched),
-                      f"{len(shared)} of {len(pairs)} pairs share a document (or its near-copy) with a held-out query, {len(same)} its text, {len(near)} nearly its text",
+                      f"{len(shared)} of {len(pairs)} pairs share a document (or its near-copy) with a held-out query, "
+                      f"{len(same)} its text, {len(near)} nearly its text",
                       "dropped" if touched else "")
     return pairs.take([i for i in range(len(pairs)) if i not in touched]), finding
 
@@ -111,7 +118,8 @@ def leak_free(pairs: PairSet, held_out: set[str], questions: set[str]) -> tuple[
 def held_out_documents(corpus: Corpus, groups: np.ndarray, judged: Sequence[Judged]) -> set[str]:
     "Every document in the group of one that is relevant for a held-out query, and all of the parts other than train."
     touched = {groups[corpus.position[d]] for split in judged for d in split.relevant() if d in corpus.position}
-    return {id for id, group, meta in zip(corpus.ids, groups, corpus.metadata) if group in touched or meta.get("part", "train") != "train"}
+    return {id for id, group, meta in zip(corpus.ids, groups, corpus.metadata)
+            if group in touched or meta.get("part", "train") != "train"}
 
 # %% ../nbs/02b_split.ipynb #b5680ac1
 @dataclass(frozen=True)
@@ -133,22 +141,29 @@ def load_corpus(spec: PipelineSpec, settings: Settings) -> Corpus:
         module = importlib.import_module(module_name)
         miner = getattr(module, function)
     except (ImportError, AttributeError) as error:
-        raise ContractError("data.corpus", f"{spec.data.corpus}: {error}", "the spec names a function that writes the corpus",
+        raise ContractError("data.corpus", f"{spec.data.corpus}: {error}",
+                            "the spec names a function that writes the corpus",
                             "correct [data] corpus, or give a corpus.jsonl") from None
-    recipe = {"miner": spec.data.corpus, "source": file_hash(Path(module.__file__)), "python": platform.python_version(), "groups": source_of(copy_groups, *NEAR_COPY_CODE)}
-    made = artifact("corpus", recipe, lambda folder: miner(folder / "corpus.jsonl") and None, settings, packages=getattr(module, "PACKAGES", ()))
+    recipe = {"miner": spec.data.corpus, "source": file_hash(Path(module.__file__)),
+              "python": platform.python_version(), "groups": source_of(copy_groups, *NEAR_COPY_CODE)}
+    made = artifact("corpus", recipe, lambda folder: miner(folder / "corpus.jsonl") and None, settings,
+                    packages=getattr(module, "PACKAGES", ()))
     return read_corpus(made.path / "corpus.jsonl")
 
 # %% ../nbs/02b_split.ipynb #11f39cc6
 def _groups(corpus: Corpus, settings: Settings) -> np.ndarray:
-    recipe = {"corpus": corpus.content, "threshold": NEAR_COPY, "code": source_of(copy_groups, components, *NEAR_COPY_CODE)}
-    made = artifact("groups", recipe, lambda folder: np.save(folder / "groups.npy", copy_groups(corpus)), settings, packages=("scikit-learn",))
+    recipe = {"corpus": corpus.content, "threshold": NEAR_COPY,
+              "code": source_of(copy_groups, components, *NEAR_COPY_CODE)}
+    made = artifact("groups", recipe, lambda folder: np.save(folder / "groups.npy", copy_groups(corpus)),
+                    settings, packages=("scikit-learn",))
     return np.load(made.path / "groups.npy")
 
 # %% ../nbs/02b_split.ipynb #4522eee2
 def with_documents(pairs: PairSet, corpus: Corpus) -> PairSet:
-    "The pairs with the corpus id behind each positive that is a document's passage or text; the empty string where it is neither."
-    known = {canonical_text(text): id for texts in (corpus.texts, corpus.passages) for id, text in zip(corpus.ids, texts)}
+    """The pairs with the corpus id behind each positive that is a document's passage or
+    text; the empty string where it is neither."""
+    known = {canonical_text(text): id for texts in (corpus.texts, corpus.passages)
+             for id, text in zip(corpus.ids, texts)}
     return replace(pairs, documents=tuple(known.get(canonical_text(positive), "") for positive in pairs.positives))
 
 # %% ../nbs/02b_split.ipynb #37d9884a
@@ -157,12 +172,14 @@ def _source_pairs(source: PairSource, spec: PipelineSpec, corpus: Corpus) -> tup
         found = filter_clicks(rows, corpus, source.name)
         return replace(found.pairs, symmetry=source.symmetry), found.findings
     if source.path:
-        return with_documents(read_pairs(spec.folder / source.path, source.name, source.symmetry, source.anchor, source.positive, source.negative), corpus), ()
+        return (with_documents(read_pairs(spec.folder / source.path, source.name, source.symmetry, source.anchor,
+                                          source.positive, source.negative), corpus), ())
     if source.source == "documents":
         found = pairs_from_documents(corpus, source.rule or "title")
     else:
         train = read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / "train.tsv", corpus)
-        rows = [(train.queries[q], corpus.passages[corpus.position[d]], d) for q, grades in train.qrels.items() for d, g in grades.items() if g == max(grades.values())]
+        rows = [(train.queries[q], corpus.passages[corpus.position[d]], d) for q, grades in train.qrels.items()
+                for d, g in grades.items() if g == max(grades.values())]
         anchors, positives, documents = zip(*rows)
         found = PairSet(source.name, source.symmetry, anchors, positives, (), documents)
     return replace(found, name=source.name, symmetry=source.symmetry), ()
@@ -177,7 +194,8 @@ def load_domain(spec: PipelineSpec, settings: Settings) -> Domain:
     "Corpus, judged splits and leak-free training pairs of a spec, at the scale of the profile."
     whole = load_corpus(spec, settings)
     names = [name for name in (spec.validation.dev, spec.validation.test, spec.validation.production) if name]
-    splits = {name: read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / f"{name}.tsv", whole) for name in names}
+    splits = {name: read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / f"{name}.tsv", whole)
+              for name in names}
     held = held_out_documents(whole, groups := _groups(whole, settings), list(splits.values()))
     asked = {text for split in splits.values() for text in split.queries.values()}
     kept, findings = [], [giant_component(groups.tolist())]
@@ -185,11 +203,13 @@ def load_domain(spec: PipelineSpec, settings: Settings) -> Domain:
         pairs, noted = _source_pairs(source, spec, whole)
         clean, finding = leak_free(pairs, held, asked)
         if not len(clean):
-            raise ContractError("data.pairs", f"no pair of {source.name} is left: {finding.evidence}", "training needs pairs that no test query touches",
+            raise ContractError("data.pairs", f"no pair of {source.name} is left: {finding.evidence}",
+                                "training needs pairs that no test query touches",
                                 "add documents or pairs that the judged queries do not need")
         kept.append(clean.take(_by_hash(clean.anchors, settings.pairs)))
         findings += [*noted, finding]
-    findings += [Finding(f"data.unresolved.{name}", "doubt" if split.dropped else "ok", split.dropped, f"{split.dropped} judgments without a document") for name, split in splits.items()]
+    findings += [Finding(f"data.unresolved.{name}", "doubt" if split.dropped else "ok", split.dropped,
+                         f"{split.dropped} judgments without a document") for name, split in splits.items()]
     return Domain(spec, sample_corpus(whole, splits.values(), settings.documents), splits, tuple(kept), tuple(findings))
 
 # %% ../nbs/02b_split.ipynb #1f7be010

@@ -33,19 +33,25 @@ def _class_of() -> np.ndarray:
     return np.fromiter((by_category.get(c, by_category.get(c[0], 0)) for c in category), np.uint8, 0x110000)
 
 # %% ../nbs/02c_symmetry.ipynb #aaeadf05
-FEATURES = ("length", "words", "word length", *CLASSES[1:], "line breaks", "question mark", "question word", "full stop", "sentences")
-QUESTION_WORD = re.compile(r"(who|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|should|would|will|am|has|have)\b", re.IGNORECASE)
+FEATURES = ("length", "words", "word length", *CLASSES[1:], "line breaks", "question mark",
+            "question word", "full stop", "sentences")
+QUESTION_WORD = re.compile(
+    r"(who|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|should|would|will|am|has|have)\b",
+    re.IGNORECASE)
 SENTENCE_STOP = re.compile(r"[.!?](?=\s|$)|[。！？]")
 
 def surface(text: str, characters: int = 1000) -> np.ndarray:
-    "The `FEATURES` of the first `characters` of a text, float64, shape (13,). Lengths and counts as log(1 + n), classes as shares."
+    """The `FEATURES` of the first `characters` of a text, float64, shape (13,). Lengths and
+    counts as log(1 + n), classes as shares."""
     text = text[:characters]
     length, words = max(1, len(text)), max(1, len(text.split()))
     codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
     shares = np.bincount(_class_of()[codes], minlength=len(CLASSES))[1:] / length
     stops = SENTENCE_STOP.findall(text)
-    return np.array([math.log1p(length), math.log1p(words), math.log(length / words), *shares, math.log1p(text.count("\n")),
-                     any(mark in text for mark in "?？؟"), bool(QUESTION_WORD.match(text)), bool(SENTENCE_STOP.search(text.rstrip()[-1:])), math.log1p(len(stops))], float)
+    return np.array([math.log1p(length), math.log1p(words), math.log(length / words), *shares,
+                     math.log1p(text.count("\n")),
+                     any(mark in text for mark in "?？؟"), bool(QUESTION_WORD.match(text)),
+                     bool(SENTENCE_STOP.search(text.rstrip()[-1:])), math.log1p(len(stops))], float)
 
 # %% ../nbs/02c_symmetry.ipynb #3737d994
 FOLDS, REPEATS = 5, 5
@@ -67,7 +73,8 @@ def _judge(difference: np.ndarray):
     return LogisticRegression(fit_intercept=False, max_iter=500).fit(np.concatenate([difference, -difference]), side)
 
 def _margins(difference: np.ndarray, asked: Sequence[int], seed: int) -> np.ndarray:
-    "A margin per row of `difference`: from judges that did not see the row, for rows in `asked`; from a judge on all of these, for the others."
+    """A margin per row of `difference`: from judges that did not see the row, for rows in `asked`; from
+    a judge on all of these, for the others."""
     from sklearn.model_selection import KFold
     margins = _judge(difference[asked]).decision_function(difference)
     unseen = np.zeros(len(asked))
@@ -95,12 +102,14 @@ MIN_PAIRS = 30
 TOLD_APART = 0.75
 TWO_KINDS = 0.6
 
+# %% ../nbs/02c_symmetry.ipynb #5890b636
 @dataclass(frozen=True)
 class Sides:
     """What the surfaces say about a set of pairs.
 
-    `margins`: shape (n,), > 0 where the anchor was recognised; `asked`: rows that count as evidence; `accuracy` with its 95 % Wilson
-    interval; `kinds`: share of pairs whose texts are of two kinds; `telling`: the features that tell most; `features`: (n, 3) for the mixture.
+    `margins`: shape (n,), > 0 where the anchor was recognised; `asked`: rows that count as evidence; `accuracy` with
+    its 95 % Wilson interval; `kinds`: share of pairs whose texts are of two kinds; `telling`: the features that tell
+    most; `features`: (n, 3) for the mixture.
     """
     margins: np.ndarray = field(repr=False)
     asked: np.ndarray = field(repr=False)
@@ -143,13 +152,16 @@ def read_sides(pairs: PairSet, seed: int = 1) -> Sides:
     weight = np.abs(_judge(difference[asked]).coef_[0]) * difference[asked].std(0)
     telling = tuple(FEATURES[i] for i in np.argsort(-weight)[:3])
     alike = np.array([_overlap(a, p) for a, p in zip(pairs.anchors, pairs.positives)])
-    features = np.column_stack([positives[:, 0] - anchors[:, 0], alike, np.log1p(np.linalg.norm((positives - anchors)[:, 2:], axis=1))])
-    return Sides(margins, asked, right / len(asked), spread.low, spread.high, _of_two_kinds(anchors[asked], positives[asked]), telling, features)
+    features = np.column_stack([positives[:, 0] - anchors[:, 0], alike,
+                                np.log1p(np.linalg.norm((positives - anchors)[:, 2:], axis=1))])
+    return Sides(margins, asked, right / len(asked), spread.low, spread.high,
+                 _of_two_kinds(anchors[asked], positives[asked]), telling, features)
 
 # %% ../nbs/02c_symmetry.ipynb #434df6c2
 def _overlap(a: str, b: str, characters: int = 300) -> float:
     "Jaccard similarity of the sets of character trigrams."
-    x, y = ({text[i:i + 3] for i in range(max(1, len(text) - 2))} for text in (" ".join(t[:characters].casefold().split()) for t in (a, b)))
+    x, y = ({text[i:i + 3] for i in range(max(1, len(text) - 2))}
+            for text in (" ".join(t[:characters].casefold().split()) for t in (a, b)))
     return len(x & y) / len(x | y)
 
 # %% ../nbs/02c_symmetry.ipynb #6f817ca4
@@ -166,26 +178,34 @@ def draw_margins(sides: Sides, ax: "Axes") -> None:
 
 # %% ../nbs/02c_symmetry.ipynb #4e3fdda4
 def _too_few(id: str, sides: Sides) -> Finding:
-    return Finding(id, "doubt", 0, f"not enough evidence: {len(sides.asked)} independent pairs, {MIN_PAIRS} are needed", "give more pairs")
+    return Finding(id, "doubt", 0,
+                   f"not enough evidence: {len(sides.asked)} independent pairs, {MIN_PAIRS} are needed",
+                   "give more pairs")
 
 def symmetry_finding(pairs: PairSet, sides: Sides, reason: str = "") -> Finding:
-    "Declared against observed symmetry: `fail` where they contradict each other and no `reason` is given, `doubt` with one. `pairs.symmetry` may be empty."
+    """Declared against observed symmetry: `fail` where they contradict each other and no `reason` is given, `doubt`
+    with one. `pairs.symmetry` may be empty."""
     id = f"data.symmetry.{pairs.name}"
     if not sides.enough:
         return _too_few(id, sides)
-    seen = f"the judge recognises the anchor in {sides.accuracy:.0%} [{sides.low:.0%}, {sides.high:.0%}] of {len(sides.asked)} pairs, {sides.kinds:.0%} hold two kinds of text"
+    seen = (f"the judge recognises the anchor in {sides.accuracy:.0%} [{sides.low:.0%}, {sides.high:.0%}] of "
+            f"{len(sides.asked)} pairs, {sides.kinds:.0%} hold two kinds of text")
     evidence = f"observed {sides.observed}: {seen}" + (f" (by {', '.join(sides.telling)})" if sides.told_apart else "")
     if not pairs.symmetry:
         return Finding(id, "ok", 0, evidence, rows=typical(pairs, sides))
     if sides.observed in (pairs.symmetry, "unclear"):
-        return Finding(id, "ok" if sides.observed == pairs.symmetry else "doubt", 0, f"declared {pairs.symmetry}, {evidence}", rows=typical(pairs, sides))
-    fix = f"declared because: {reason}" if reason else "correct the symmetry, or the pairs, or say in symmetry_reason why both are right"
-    return Finding(id, "doubt" if reason else "fail", len(pairs), f"declared {pairs.symmetry}, {evidence}", fix, typical(pairs, sides))
+        return Finding(id, "ok" if sides.observed == pairs.symmetry else "doubt", 0,
+                       f"declared {pairs.symmetry}, {evidence}", rows=typical(pairs, sides))
+    fix = (f"declared because: {reason}" if reason
+           else "correct the symmetry, or the pairs, or say in symmetry_reason why both are right")
+    return Finding(id, "doubt" if reason else "fail", len(pairs),
+                   f"declared {pairs.symmetry}, {evidence}", fix, typical(pairs, sides))
 
 # %% ../nbs/02c_symmetry.ipynb #18300be7
 def typical(pairs: PairSet, sides: Sides, count: int = 5) -> tuple[dict, ...]:
     "The rows with the margins nearest to the median."
-    order = sides.asked[np.argsort(np.abs(sides.margins[sides.asked] - np.median(sides.margins[sides.asked])), kind="stable")]
+    order = sides.asked[
+        np.argsort(np.abs(sides.margins[sides.asked] - np.median(sides.margins[sides.asked])), kind="stable")]
     return tuple(excerpt(pairs, int(row)) for row in order[:count])
 
 def excerpt(pairs: PairSet, row: int) -> dict:
@@ -203,14 +223,20 @@ def direction_finding(pairs: PairSet, sides: Sides) -> Finding:
     if not sides.told_apart:
         shuffled = sides.kinds > TWO_KINDS
         return Finding(id, "fail" if shuffled else "ok", len(pairs) // 2 if shuffled else 0,
-                       "each pair holds two kinds of text, and which is the anchor changes from row to row" if shuffled else "the sides look alike, so there is nothing to swap",
+                       "each pair holds two kinds of text, and which is the anchor changes from row to row" if shuffled
+                       else "the sides look alike, so there is nothing to swap",
                        "put the question first in every row" if shuffled else "")
     wrong = np.flatnonzero(sides.margins < -np.quantile(np.abs(sides.margins), 0.25))
-    ratio = float(np.median([math.log(max(1, len(a)) / max(1, len(p))) for a, p in zip(pairs.anchors, pairs.positives)]))
+    ratio = float(
+        np.median([math.log(max(1, len(a)) / max(1, len(p))) for a, p in zip(pairs.anchors, pairs.positives)]))
     if len(wrong) > SWAPPED_SHARE * len(pairs):
-        return Finding(id, "fail", len(wrong), f"{len(wrong)} of {len(pairs)} rows look as if anchor and positive had changed places", "swap these rows",
+        return Finding(id, "fail", len(wrong),
+                       f"{len(wrong)} of {len(pairs)} rows look as if anchor and positive had changed places",
+                       "swap these rows",
                        tuple(excerpt(pairs, int(row)) for row in wrong[:20]))
     if pairs.symmetry == "asymmetric" and ratio > math.log(MUCH_LONGER):
-        return Finding(id, "doubt", len(pairs), f"anchors are {math.exp(ratio):.1f} times as long as positives (median)", "if the columns are swapped, name them the other way round",
+        return Finding(id, "doubt", len(pairs),
+                       f"anchors are {math.exp(ratio):.1f} times as long as positives (median)",
+                       "if the columns are swapped, name them the other way round",
                        typical(pairs, sides))
     return Finding(id, "ok", len(wrong), f"{len(wrong)} of {len(pairs)} rows look swapped")

@@ -83,18 +83,23 @@ def bind(target: ast.AST, value: Value, scope: Scope) -> Value:
     return value
 
 # %% ../nbs/10a_trace.ipynb #aaa06953
-_SAME = {"to", "eval", "train", "half", "float", "bfloat16", "cpu", "cuda", "astype", "numpy", "detach", "copy", "clone", "contiguous"}
-_PASS = {"numpy.array", "numpy.asarray", "numpy.ascontiguousarray", "numpy.float32", "numpy.vstack", "copy.copy", "copy.deepcopy"}
+_SAME = {"to", "eval", "train", "half", "float", "bfloat16", "cpu", "cuda", "astype", "numpy", "detach",
+         "copy", "clone", "contiguous"}
+_PASS = {"numpy.array", "numpy.asarray", "numpy.ascontiguousarray", "numpy.float32", "numpy.vstack",
+         "copy.copy", "copy.deepcopy"}
 
 def _called(node: ast.Call, scope: Scope) -> Value:
     method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
     receiver = value_of(node.func.value if method else node.func, scope)
     function = attribute(receiver, method, scope.trace) if method else receiver
-    given, named = [value_of(part, scope) for part in node.args], {keyword.arg: value_of(keyword.value, scope) for keyword in node.keywords}
+    given, named = ([value_of(part, scope) for part in node.args],
+                    {keyword.arg: value_of(keyword.value, scope) for keyword in node.keywords})
     star = next((place for place, part in enumerate(node.args) if isinstance(part, ast.Starred)), None)
-    call = Call(function.name, node, receiver if method else NOTHING, tuple(given[:star]), named, star is not None or None in named)
+    call = Call(function.name, node, receiver if method else NOTHING, tuple(given[:star]), named,
+                star is not None or None in named)
     scope.trace.calls[node] = call
-    if method == "append" and isinstance(node.func.value, ast.Name) and given and given[0].known and (not receiver.name or receiver.name.endswith("[]")):
+    if (method == "append" and isinstance(node.func.value, ast.Name) and given and given[0].known
+            and (not receiver.name or receiver.name.endswith("[]"))):
         bind(node.func.value, join(receiver, given[0].many()), scope)
     if method in _SAME and function.name.startswith("st."):
         return receiver
@@ -105,17 +110,20 @@ def _called(node: ast.Call, scope: Scope) -> Value:
 # %% ../nbs/10a_trace.ipynb #00872fe7
 def _result(call: Call, trace: Trace) -> Value:
     if call.name in trace.functions:
-        bound = call.receiver.name.startswith("@class") and (call.receiver.name.endswith("()") or trace.decorated(call.name, "classmethod"))
+        bound = (call.receiver.name.startswith("@class")
+                 and (call.receiver.name.endswith("()") or trace.decorated(call.name, "classmethod")))
         _hand_over(call.name, call, bound, trace)
         return trace.fact(call.name, "return")
     start = attribute(Value(call.name), "__init__", trace).name
     if call.name.startswith("@class") and not call.name.endswith("()") and start in trace.functions:
         _hand_over(start, call, True, trace)
-    return Value("st.SentenceTransformer()" if call.name == "st.SentenceTransformer.load" else f"{call.name}()", None, (call,))
+    return Value("st.SentenceTransformer()" if call.name == "st.SentenceTransformer.load" else f"{call.name}()", None,
+                 (call,))
 
 def _hand_over(key: str, call: Call, method: bool, trace: Trace) -> None:
     node = trace.functions[key]
-    places = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)][method and not trace.decorated(key, "staticmethod"):]
+    bound = method and not trace.decorated(key, "staticmethod")
+    places = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)][bound:]
     given = dict(zip(places, call.positional)) | dict(call.named)
     for name in (*places, *(argument.arg for argument in node.args.kwonlyargs)):
         trace.add(key, f"<{name}>", given.get(name, UNKNOWN if call.open else NOTHING))
@@ -149,14 +157,16 @@ def _typed(node: ast.AST | None, scope: Scope) -> Value:
             parts = [_typed(part, scope) for part in (inner.elts if isinstance(inner, ast.Tuple) else [inner])]
             if kind in ("Optional", "Annotated", "Final", "ClassVar"):
                 return parts[0]
-            return reduce(join, parts) if kind == "Union" else reduce(join, parts).many() if kind.lower() in ("list", "sequence", "iterable") else UNKNOWN
+            return (reduce(join, parts) if kind == "Union"
+                    else reduce(join, parts).many() if kind.lower() in ("list", "sequence", "iterable") else UNKNOWN)
         case ast.Name() | ast.Attribute():
             found = value_of(node, scope)
             return Value(f"{found.name}()") if found.known else found
     return NOTHING
 
 # %% ../nbs/10a_trace.ipynb #c51e9ca7
-_STAR = ("SentenceTransformer", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments", "CrossEncoder", "InputExample")
+_STAR = ("SentenceTransformer", "SentenceTransformerTrainer", "SentenceTransformerTrainingArguments",
+         "CrossEncoder", "InputExample")
 
 def _imported(node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
     if isinstance(node, ast.Import):
@@ -202,7 +212,8 @@ def run(body: Sequence[ast.stmt], scope: Scope) -> None:
             case ast.Return():
                 scope.trace.add(scope.key, "return", value_of(node.value, scope) if node.value else NOTHING)
             case ast.Global() | ast.Nonlocal():
-                scope.home |= dict.fromkeys(node.names, scope.outer.key if isinstance(node, ast.Nonlocal) and scope.outer else "")
+                scope.home |= dict.fromkeys(node.names,
+                                            scope.outer.key if isinstance(node, ast.Nonlocal) and scope.outer else "")
                 scope.trace.shared.update(node.names)
             case _:
                 _nested(node, scope)
@@ -245,7 +256,8 @@ def _branches(bodies: Sequence[Sequence[ast.stmt]], scope: Scope) -> None:
         scope.names = dict(before)
         run(body, scope)
         ends.append(scope.names)
-    scope.names = {name: reduce(join, [end.get(name, NOTHING) for end in ends]) for name in dict.fromkeys(name for end in ends for name in end)}
+    scope.names = {name: reduce(join, [end.get(name, NOTHING) for end in ends])
+                   for name in dict.fromkeys(name for end in ends for name in end)}
 
 _GUARD = re.compile(r"version|hasattr|ImportError|ModuleNotFoundError|TypeError|AttributeError")
 
@@ -266,9 +278,11 @@ def _defined(node: ast.FunctionDef | ast.ClassDef, scope: Scope) -> None:
         return
     scope.trace.functions[key] = node
     positional, method = (*node.args.posonlyargs, *node.args.args), scope.key.startswith("@class")
-    for argument, default in (*zip(positional[::-1], node.args.defaults[::-1]), *zip(node.args.kwonlyargs, node.args.kw_defaults)):
+    for argument, default in (*zip(positional[::-1], node.args.defaults[::-1]),
+                              *zip(node.args.kwonlyargs, node.args.kw_defaults)):
         scope.trace.add(key, f"<{argument.arg}>", value_of(default, scope) if default else NOTHING)
-    scope.trace.pending.append((node, Scope(key, scope.trace, scope.outer if method else scope, scope.key if method else ""), method))
+    scope.trace.pending.append(
+        (node, Scope(key, scope.trace, scope.outer if method else scope, scope.key if method else ""), method))
 
 # %% ../nbs/10a_trace.ipynb #e04f272f
 def _enter(node: ast.FunctionDef, scope: Scope, method: bool) -> None:
@@ -287,7 +301,8 @@ def trace(tree: ast.Module) -> Trace:
     seen = Trace()
     for seen.missing in (NOTHING, UNKNOWN):
         known: dict | None = None
-        while known != (now := {place: (fact.name, fact.constant, fact.cut, len(fact.calls)) for place, fact in seen.facts.items()}):
+        while known != (now := {place: (fact.name, fact.constant, fact.cut, len(fact.calls))
+                                for place, fact in seen.facts.items()}):
             known = now
             run(tree.body, Scope("", seen))
             while seen.pending:

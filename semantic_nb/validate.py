@@ -24,21 +24,28 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% ../nbs/09_validate.ipynb #214f2667
-def retrieval_row(system: str, dim: int | None, metric: str, split: str, run: Run, judged: Judged, n_docs: int, settings: Settings) -> dict:
-    "One system on one split: mean of the metric with its interval, and the share of the first k answers that is judged."
+def retrieval_row(system: str, dim: int | None, metric: str, split: str, run: Run, judged: Judged, n_docs: int,
+                  settings: Settings) -> dict:
+    """One system on one split: mean of the metric with its interval, and the share
+    of the first k answers that is judged."""
     found = interval(per_query(metric, run, judged), settings.seed)
-    return {"system": system, "dim": dim, "metric": metric, "split": split, "profile": settings.profile, "value": found.value, "low": found.low,
-            "high": found.high, "n": found.n, "n_docs": n_docs, "judged_at_k": judged_at(int(metric.split("@")[1]), run, judged)}
+    return {"system": system, "dim": dim, "metric": metric, "split": split, "profile": settings.profile,
+            "value": found.value, "low": found.low,
+            "high": found.high, "n": found.n, "n_docs": n_docs,
+            "judged_at_k": judged_at(int(metric.split("@")[1]), run, judged)}
 
 # %% ../nbs/09_validate.ipynb #fcad986b
-def comparison_row(a: str, b: str, dim: int | None, metric: str, split: str, values: Mapping[str, np.ndarray], settings: Settings) -> dict:
+def comparison_row(a: str, b: str, dim: int | None, metric: str, split: str, values: Mapping[str, np.ndarray],
+                   settings: Settings) -> dict:
     "System `a` against `b`, paired by query."
     found = compare(values[a], values[b], settings.seed)
-    return {"a": a, "b": b, "dim": dim, "metric": metric, "split": split, "profile": settings.profile, "difference": found.difference, "low": found.low,
+    return {"a": a, "b": b, "dim": dim, "metric": metric, "split": split, "profile": settings.profile,
+            "difference": found.difference, "low": found.low,
             "high": found.high, "p": found.p, "n": found.n, "outcome": found.outcome, "needed": found.needed}
 
 # %% ../nbs/09_validate.ipynb #aa0a6d95
-def evaluate(runs: Mapping[tuple[str, int | None, str], Run], metrics: Sequence[str], domain: Domain, settings: Settings) -> list[dict]:
+def evaluate(runs: Mapping[tuple[str, int | None, str], Run], metrics: Sequence[str], domain: Domain,
+             settings: Settings) -> list[dict]:
     "Rows for runs keyed by (system, dim, split)."
     return [retrieval_row(system, dim, metric, split, run, domain.splits[split], len(domain.corpus), settings)
             for (system, dim, split), run in runs.items() for metric in metrics]
@@ -47,7 +54,8 @@ def evaluate(runs: Mapping[tuple[str, int | None, str], Run], metrics: Sequence[
 def by_slice(values: np.ndarray, judged: Judged, labels: Mapping[str, str], seed: int = 1) -> list[dict]:
     "Mean and interval per label of the queries; `values` in the order of `judged.queries`."
     label = np.array([labels.get(q, "") for q in judged.queries])
-    return [{"slice": name, **{k: v for k, v in asdict(interval(values[label == name], seed)).items()}} for name in sorted(set(label.tolist()))]
+    return [{"slice": name, **{k: v for k, v in asdict(interval(values[label == name], seed)).items()}}
+            for name in sorted(set(label.tolist()))]
 
 # %% ../nbs/09_validate.ipynb #a1d9020b
 KEEP = 0.95
@@ -75,7 +83,8 @@ def truncation_audit(model: "SentenceTransformer", domain: Domain, settings: Set
         seconds = (time.perf_counter() - start) / len(queries)
         values = per_query(metric, runs[dim], test)
         full = values if full is None else full
-        rows.append({"dim": dim, **asdict(interval(values, settings.seed)), "kept": values.mean() / full.mean(), "bytes": dim * 4, "ms": seconds * 1000,
+        rows.append({"dim": dim, **asdict(interval(values, settings.seed)), "kept": values.mean() / full.mean(),
+                     "bytes": dim * 4, "ms": seconds * 1000,
                      "against_full": str(compare(values, full, settings.seed)) if rows else ""})
     return Audit(tuple(rows), min(row["dim"] for row in rows if row["kept"] >= KEEP))
 
@@ -85,13 +94,15 @@ def draw_audit(audits: Mapping[str, Audit], metric: str) -> None:
     fig, ax = figure(8, 3)
     for (name, audit), colour in zip(audits.items(), ("blue", "grey", "orange")):
         dims = [row["dim"] for row in audit.rows]
-        ax.fill_between(dims, [row["low"] for row in audit.rows], [row["high"] for row in audit.rows], color=COLOURS[colour], alpha=0.15)
+        ax.fill_between(dims, [row["low"] for row in audit.rows], [row["high"] for row in audit.rows],
+                        color=COLOURS[colour], alpha=0.15)
         ax.plot(dims, [row["value"] for row in audit.rows], "o-", color=COLOURS[colour])
         ax.text(dims[0] * 1.03, audit.rows[0]["value"], name, color=COLOURS[colour], va="center", weight="bold")
     first = next(iter(audits.values()))
     ax.axvline(first.recommended, color=COLOURS["blue"], ls=":")
     ax.text(first.recommended, 0.01, f" {first.recommended} keeps 95 %", color=COLOURS["blue"])
-    ax.set(xscale="log", xticks=dims, xticklabels=dims, xlabel="dimensions (4 bytes each)", ylabel=metric, ylim=(0, None), xlim=(dims[-1] * 0.9, dims[0] * 1.5))
+    ax.set(xscale="log", xticks=dims, xticklabels=dims, xlabel="dimensions (4 bytes each)", ylabel=metric,
+           ylim=(0, None), xlim=(dims[-1] * 0.9, dims[0] * 1.5))
     ax.minorticks_off()
 
 # %% ../nbs/09_validate.ipynb #5a7812e3
@@ -104,12 +115,14 @@ def space_map(vectors: np.ndarray, seed: int = 1, neighbours: int = 15) -> tuple
     import warnings
     from sklearn.manifold import trustworthiness
     if len(vectors) <= neighbours or np.ptp(vectors, axis=0).max() < 1e-6:
-        raise ContractError("validate.map", f"{len(vectors)} vectors, spread {np.ptp(vectors, axis=0).max():.1e}", "there is nothing to lay out",
+        raise ContractError("validate.map", f"{len(vectors)} vectors, spread {np.ptp(vectors, axis=0).max():.1e}",
+                            "there is nothing to lay out",
                             f"give more than {neighbours} different texts")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import umap
-        flat = umap.UMAP(n_neighbors=neighbours, min_dist=0.1, metric="cosine", random_state=seed).fit_transform(vectors)
+        flat = umap.UMAP(n_neighbors=neighbours, min_dist=0.1, metric="cosine",
+                         random_state=seed).fit_transform(vectors)
     return flat, float(trustworthiness(vectors, flat, n_neighbors=neighbours, metric="cosine"))
 
 # %% ../nbs/09_validate.ipynb #552ed91e
@@ -118,6 +131,8 @@ def draw_map(points: np.ndarray, labels: Sequence[str], title: str, ax: "Axes") 
     shades = list(COLOURS.values())
     for i, name in enumerate(sorted(set(labels))):
         own = points[[label == name for label in labels]]
-        ax.scatter(*own.T, s=5, color=shades[i % len(shades)], alpha=0.7, linewidths=0, marker="os^"[i // len(shades) % 3])
-        ax.text(*np.median(own, axis=0), name, fontsize=8, weight="bold", ha="center", bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1})
+        ax.scatter(*own.T, s=5, color=shades[i % len(shades)], alpha=0.7, linewidths=0,
+                   marker="os^"[i // len(shades) % 3])
+        ax.text(*np.median(own, axis=0), name, fontsize=8, weight="bold", ha="center",
+                bbox={"fc": "white", "ec": "none", "alpha": 0.7, "pad": 1})
     ax.set(title=title, xticks=[], yticks=[])

@@ -8,10 +8,13 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ACTIONS = {"sort": "order the items of a list", "filter": "keep the items that pass a test", "join": "put many texts together", "split": "cut a text into parts",
-           "invert": "compute the inverse of a matrix", "plot": "draw a curve on axes", "save": "write an object to a file", "load": "read an object from a file",
+ACTIONS = {"sort": "order the items of a list", "filter": "keep the items that pass a test",
+           "join": "put many texts together", "split": "cut a text into parts",
+           "invert": "compute the inverse of a matrix", "plot": "draw a curve on axes",
+           "save": "write an object to a file", "load": "read an object from a file",
            "count": "tell how often each value occurs", "round": "cut off digits of a number"}
-KINDS = {"tables": "with labelled columns", "arrays": "of equal numbers", "streams": "that never end", "trees": "with nested branches", "images": "made of pixels", "graphs": "of nodes and edges"}
+KINDS = {"tables": "with labelled columns", "arrays": "of equal numbers", "streams": "that never end",
+         "trees": "with nested branches", "images": "made of pixels", "graphs": "of nodes and edges"}
 
 
 @pytest.fixture(scope="session")
@@ -25,8 +28,10 @@ def tiny_model(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model")
     torch.manual_seed(0)
     AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).save_pretrained(folder / "bert")
-    BertModel(BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)).save_pretrained(folder / "bert")
-    SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(32, pooling_mode="mean")], similarity_fn_name="cosine").save_pretrained(str(folder / "tiny"))
+    BertModel(BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                         intermediate_size=64)).save_pretrained(folder / "bert")
+    SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(32, pooling_mode="mean")],
+                        similarity_fn_name="cosine").save_pretrained(str(folder / "tiny"))
     return folder / "tiny"
 
 
@@ -40,26 +45,35 @@ def domain_folder(tmp_path, tiny_model) -> Path:
     """A fresh checkout in small: settings.ini and a domain with corpus, questions, judgments and spec."""
     folder = tmp_path / "checkout" / "data" / "toy"
     things = [(action, kind) for action in ACTIONS for kind in KINDS]
-    write_lines(folder / "corpus.jsonl", [{"_id": f"{a}_{k}", "title": f"{a}_{k}(x)", "metadata": {"topic": a, "library": k},
-                                           "text": f"Here you {ACTIONS[a]} for {k} {KINDS[k]}. Parameters: x, the {k} number {i} to {a}; raises an error for empty {k}."} for i, (a, k) in enumerate(things)])
+    write_lines(folder / "corpus.jsonl",
+                [{"_id": f"{a}_{k}", "title": f"{a}_{k}(x)", "metadata": {"topic": a, "library": k},
+                  "text": f"Here you {ACTIONS[a]} for {k} {KINDS[k]}. Parameters: x, the {k} "
+                  f"number {i} to {a}; raises an error for empty {k}."}
+                 for i, (a, k) in enumerate(things)])
     questions, qrels = [], {"train": [], "dev": [], "test": [], "production": []}
     for i, (a, k) in enumerate(things):
         split = ("train", "train", "dev", "test", "train", "production")[i % 6]
-        questions.append({"_id": f"q{i}", "text": f"how to {ACTIONS[a]} when I have {k}", "metadata": {"kind": "easy", "style": "sentence"}})
+        questions.append({"_id": f"q{i}", "text": f"how to {ACTIONS[a]} when I have {k}",
+                          "metadata": {"kind": "easy", "style": "sentence"}})
         qrels[split].append((f"q{i}", f"{a}_{k}", 2))
     write_lines(folder / "queries.jsonl", questions)
     (folder / "qrels").mkdir()
     for split, rows in qrels.items():
-        (folder / "qrels" / f"{split}.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, d, g in rows), encoding="utf-8")
+        (folder / "qrels" / f"{split}.tsv").write_text(
+            "query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, d, g in rows), encoding="utf-8")
     spec = (ROOT / "data" / "pydocs" / "spec.toml").read_text(encoding="utf-8")
-    for old, new in (('name = "pydocs"', 'name = "toy"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'), ('base = "all-MiniLM-L6-v2"', f'base = "{tiny_model}"'),
+    for old, new in (('name = "pydocs"', 'name = "toy"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
+                     ('base = "all-MiniLM-L6-v2"', f'base = "{tiny_model}"'),
                      ("dims = [384, 256, 128, 64, 32]", "dims = [32, 16, 8]"), ("\ndim = 128", "\ndim = 16"),
-                     ("batch_size = 64", "batch_size = 32"), ("eval_every = 25 ", "eval_every = 2 "), ("max_tokens = 128", "max_tokens = 32")):
+                     ("batch_size = 64", "batch_size = 32"), ("eval_every = 25 ", "eval_every = 2 "),
+                     ("max_tokens = 128", "max_tokens = 32")):
         assert old in spec, old
         spec = spec.replace(old, new)
     mined = '[[data.pairs]]\nname = "mined"\nsource = "documents"\nrule = "first_sentence"\nsymmetry = "asymmetric"\n\n'
     (folder / "spec.toml").write_text(spec.replace("[loss]", mined + "[loss]"), encoding="utf-8")
-    ini = (ROOT / "settings.ini").read_text(encoding="utf-8").replace("data/pydocs/spec.toml", "data/toy/spec.toml").replace("profile = quick", "profile = tiny")
+    ini = (ROOT / "settings.ini").read_text(encoding="utf-8").replace("data/pydocs/spec.toml",
+                                                                      "data/toy/spec.toml").replace(
+                                                                          "profile = quick", "profile = tiny")
     (folder.parents[1] / "settings.ini").write_text(ini, encoding="utf-8")
     return folder
 

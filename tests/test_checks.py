@@ -1,4 +1,5 @@
-"""`semantic-nb data` on every kind of source: what is sound passes, what is wrong is named, what cannot be known is said."""
+"""`semantic-nb data` on every kind of source: what is sound passes, what is
+wrong is named, what cannot be known is said."""
 import json
 import os
 from dataclasses import replace
@@ -87,17 +88,20 @@ def test_only_positives_of_a_labelled_file_are_pairs(ask, tmp_path):
 
 def test_a_spec_a_folder_and_texts(ask, domain_folder, tmp_path):
     found, code = ask(domain_folder / "spec.toml")
-    assert {"data.symmetry.questions", "data.mixture.mined", "data.leakage.shared_document.test", "data.length.document"} <= set(found)
+    assert {"data.symmetry.questions", "data.mixture.mined", "data.leakage.shared_document.test",
+            "data.length.document"} <= set(found)
     beir = tmp_path / "beir"
     (beir / "qrels").mkdir(parents=True)
     for name in ("corpus.jsonl", "queries.jsonl", "qrels/train.tsv", "qrels/test.tsv"):
         (beir / name).write_bytes((domain_folder / name).read_bytes())
     (beir / "qrels" / "leaky.tsv").write_bytes((domain_folder / "qrels" / "train.tsv").read_bytes())
     found, code = ask(beir)
-    assert code == 1 and found["data.leakage.same_text.leaky"]["status"] == "fail" and found["data.leakage.same_text.test"]["status"] == "ok"
+    assert code == 1 and found["data.leakage.same_text.leaky"]["status"] == "fail" and found[
+        "data.leakage.same_text.test"]["status"] == "ok"
     found, code = ask(beir, "--split", "test")
     assert "data.leakage.same_text.leaky" not in found and found["data.leakage.shared_document.test"]["status"] == "ok"
-    write_lines(tmp_path / "texts.jsonl", [{"text": "one and the same sentence about rivers"}] * 5 + [{"text": f"number {i} of other things"} for i in range(5)])
+    write_lines(tmp_path / "texts.jsonl", [{"text": "one and the same sentence about rivers"}] * 5
+                + [{"text": f"number {i} of other things"} for i in range(5)])
     found, code = ask(tmp_path / "texts.jsonl")
     assert found["data.copies.text"]["count"] >= 4 and found["data.copies.text"]["status"] == "doubt"
 
@@ -109,16 +113,19 @@ def test_what_is_no_source_is_refused(ask, tmp_path, rows):
     assert code == 2 and refusal.layer.startswith("data.")
 
 
-@pytest.mark.parametrize("rows", [rows_of(answers(3)), rows_of(answers(1)) * 200, [{"anchor": "same", "positive": "same"}] * 50])
+@pytest.mark.parametrize(
+    "rows", [rows_of(answers(3)), rows_of(answers(1)) * 200, [{"anchor": "same", "positive": "same"}] * 50])
 def test_too_little_says_so(ask, tmp_path, rows):
     write_lines(tmp_path / "few.jsonl", rows)
     found, code = ask(tmp_path / "few.jsonl", "--symmetry", "symmetric")
-    assert code == 0 and all(found[id]["evidence"].startswith("not enough evidence") for id in ("data.symmetry.few", "data.mixture.few"))
+    assert code == 0 and all(found[id]["evidence"].startswith("not enough evidence")
+                             for id in ("data.symmetry.few", "data.mixture.few"))
 
 
 @pytest.mark.parametrize("text", ["كيف أرتب القائمة {}؟", "リスト{}を並べ替えるには？", "🙂🙃 {}", "x" * 1_000_000 + "{}"])
 def test_odd_texts_are_read(ask, tmp_path, text):
-    write_lines(tmp_path / "odd.jsonl", [{"anchor": text.format(i), "positive": f"answer {i}"} for i in range(4 if len(text) > 1000 else 40)])
+    write_lines(tmp_path / "odd.jsonl",
+                [{"anchor": text.format(i), "positive": f"answer {i}"} for i in range(4 if len(text) > 1000 else 40)])
     found, code = ask(tmp_path / "odd.jsonl")
     assert code in (0, 1) and all(row["status"] in ("ok", "doubt", "fail") for row in found.values())
 
@@ -152,23 +159,30 @@ def with_wrong(pairs, share, seed=0):
 
 
 def test_a_broken_join_is_doubted_wherever_it_broke():
-    pairs = PairSet("p", "asymmetric", tuple(f"how to use tool{i} on a file" for i in range(30)), tuple(f"tool{i}: this function reads a file" for i in range(30)))
+    pairs = PairSet("p", "asymmetric", tuple(f"how to use tool{i} on a file" for i in range(30)),
+                    tuple(f"tool{i}: this function reads a file" for i in range(30)))
     assert pairing_finding(pairs).status == "ok"
     for step in (1, 7, 15, 29):
-        assert pairing_finding(replace(pairs, positives=pairs.positives[step:] + pairs.positives[:step])).status == "doubt", step
+        assert pairing_finding(
+            replace(pairs, positives=pairs.positives[step:] + pairs.positives[:step])).status == "doubt", step
 
 
-@pytest.mark.parametrize("pairs", [PairSet("p", "asymmetric", ("sort",), ("sort a list",)), PairSet("p", "symmetric", ("same",) * 90, ("same",) * 90),
-                                   PairSet("p", "asymmetric", tuple(f"كيف{i}" for i in range(50)), tuple(f"answer{i}" for i in range(50)))])
+@pytest.mark.parametrize("pairs",
+                         [PairSet("p", "asymmetric", ("sort",), ("sort a list",)),
+                          PairSet("p", "symmetric", ("same",) * 90, ("same",) * 90),
+                          PairSet("p", "asymmetric", tuple(f"كيف{i}" for i in range(50)),
+                                  tuple(f"answer{i}" for i in range(50)))])
 def test_pairs_that_share_no_words_are_no_evidence(pairs):
     found = pairing_finding(pairs)
     assert found.status == "doubt" and "not enough evidence" in found.evidence
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the development sets are not at hand")
-@pytest.mark.parametrize("source", ["scifact", "cranfield", "nl2bash/pairs_train.jsonl", "stsb/pairs_dev.jsonl", "dblp_acm/pairs_dev.jsonl"])
+@pytest.mark.parametrize(
+    "source", ["scifact", "cranfield", "nl2bash/pairs_train.jsonl", "stsb/pairs_dev.jsonl", "dblp_acm/pairs_dev.jsonl"])
 def test_public_pairs_belong_together_and_broken_ones_do_not(source):
     pairs = read_source(DATA / source, load_settings()).pairs[0]
     few = lambda seed: pairs.take(np.random.default_rng(seed).permutation(len(pairs))[:200].tolist())
-    assert pairing_finding(pairs).status == "ok" and all(pairing_finding(few(seed)).status == "ok" for seed in range(100))
+    assert pairing_finding(pairs).status == "ok" and all(pairing_finding(few(seed)).status == "ok"
+                                                         for seed in range(100))
     assert sum(pairing_finding(with_wrong(few(seed), 1, seed)).status == "doubt" for seed in range(100)) >= 95

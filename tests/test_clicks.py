@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from semantic_nb.click_simulation import Search, Users, against_truth, open_domain, searches, simulate, training_sets, typed_name, write_clicks
-from semantic_nb.clicks import ENOUGH, NAME_MATCH, RELEVANT, filter_clicks, name_match, navigational, position_model, read_clicks
+from semantic_nb.click_simulation import (Search, Users, against_truth, open_domain, searches, simulate,
+                                          training_sets, typed_name, write_clicks)
+from semantic_nb.clicks import (ENOUGH, NAME_MATCH, RELEVANT, filter_clicks, name_match, navigational,
+                                position_model, read_clicks)
 from semantic_nb.core import ContractError, load_settings
 from semantic_nb.data import Corpus, Judged, read_corpus, read_judged, read_rows
 from semantic_nb.spec import load_spec
@@ -40,7 +42,8 @@ def pool(corpus) -> list[Search]:
     for i in range(300):
         documents = [corpus.ids[j] for j in draw.permutation(len(corpus))[:20]]
         scores = dict(zip(documents, np.linspace(3, 1, 20)))
-        found.append(Search(f"a question of somebody about thing number {i}", "informational", {documents[int(draw.integers(8))]: 2, documents[int(draw.integers(8, 20))]: 1}, scores))
+        found.append(Search(f"a question of somebody about thing number {i}", "informational",
+                            {documents[int(draw.integers(8))]: 2, documents[int(draw.integers(8, 20))]: 1}, scores))
         found.append(Search(typed_name(documents[0], draw), "navigational", {documents[0]: 2}, scores))
     return found
 
@@ -73,8 +76,10 @@ def test_a_position_may_be_written_as_text(corpus, position):
 
 @pytest.mark.parametrize("rows, layer", [([], "data.columns"), ([{"query": "q", "document": "d"}], "data.columns"),
                                          ([{"query": "q", "document": "", "position": ""}], "data.clicks.empty"),
-                                         ([{"query": "q", "document": "unknown", "position": 1}], "data.clicks.unresolved"),
-                                         ([{"query": "   ", "document": "d", "position": 1}], "data.clicks.unresolved")])
+                                         ([{"query": "q", "document": "unknown", "position": 1}],
+                                          "data.clicks.unresolved"),
+                                         ([{"query": "   ", "document": "d", "position": 1}],
+                                          "data.clicks.unresolved")])
 def test_a_log_that_says_nothing_is_refused(rows, layer):
     with pytest.raises(ContractError) as error:
         read_clicks(rows, Corpus(("d",), ("",), ("text",), ({},)))
@@ -91,7 +96,8 @@ def test_a_little_dirt_is_left_out_and_counted_more_is_refused(corpus):
 
 def test_a_click_on_what_was_not_shown_there_does_not_resolve(corpus):
     page = list(corpus.ids[:3])
-    rows = [{"query": "q", "document": page[1], "position": 2, "shown": page}, {"query": "q", "document": page[1], "position": 1, "shown": page}]
+    rows = [{"query": "q", "document": page[1], "position": 2, "shown": page},
+            {"query": "q", "document": page[1], "position": 1, "shown": page}]
     assert read_clicks([rows[0]] * 30 + rows, corpus).unresolved == (31,)
 
 
@@ -102,11 +108,13 @@ def test_aliases_resolve():
 
 def test_a_page_counts_once_per_search_however_it_is_written(corpus):
     page = corpus.ids[:4]
-    full = [{"session": s, "query": "q", "document": d, "position": p, "shown": list(page)} for s, d, p in ((1, page[0], 1), (1, page[2], 3), (2, "", ""), (3, page[0], 1))]
+    full = [{"session": s, "query": "q", "document": d, "position": p, "shown": list(page)}
+            for s, d, p in ((1, page[0], 1), (1, page[2], 3), (2, "", ""), (3, page[0], 1))]
     joined = [row | {"shown": "|".join(row["shown"])} for row in full]
     named = [row | {"page": 7, "shown": "|".join(page) if i == 0 else ""} for i, row in enumerate(full)]
     logs = [read_clicks(rows, corpus) for rows in (full, joined, named)]
-    assert all(one.shown[0, 0] == 3 and one.shown.sum() == 12 and (one.searches, one.without_click) == (3, 1) for one in logs)
+    assert all(one.shown[0, 0] == 3 and one.shown.sum() == 12 and (one.searches, one.without_click) == (3, 1)
+               for one in logs)
     assert all((one.clicked == logs[0].clicked).all() for one in logs)
 
 
@@ -123,12 +131,18 @@ def test_ranks_far_down_share_a_column(corpus):
 # --- names
 
 @pytest.mark.parametrize("query, id, title, named", [
-    ("merge", "pandas.DataFrame.merge", "", True), ("dataframe merge", "pandas.DataFrame.merge", "", True), ("PANDAS.MERGE", "pandas.DataFrame.merge", "", True),
-    ("pandas mrege", "pandas.merge", "", True), ("np.linalg.inv", "numpy.linalg.inv", "", True), ("read csv", "pandas.read_csv", "", True),
-    ("reset-password", "https://example.org/help/reset-password", "", True), ("reseting your pasword", "kb-1", "Resetting your password", True),
-    ("Größe ändern", "a", "Groesse", False), ("GRÖSSE", "a", "Größe", True), ("数据框合并", "a", "数据框合并", True), ("דמגו", "a", "דמגו", True),
-    ("invert a matrix", "numpy.linalg.inv", "", False), ("how to merge", "how.to_merge", "", False), ("merge?", "pandas.merge", "", False), ("合并？", "a", "合并", False),
-    ("", "a.b", "", False), ("🙂", "a.b", "🙂", False), ("...", "a.b", "...", False), ("merge", "", "", False), ("x", "a.b", "title of something else", False),
+    ("merge", "pandas.DataFrame.merge", "", True), ("dataframe merge", "pandas.DataFrame.merge", "", True),
+    ("PANDAS.MERGE", "pandas.DataFrame.merge", "", True),
+    ("pandas mrege", "pandas.merge", "", True), ("np.linalg.inv", "numpy.linalg.inv", "", True),
+    ("read csv", "pandas.read_csv", "", True),
+    ("reset-password", "https://example.org/help/reset-password", "", True),
+    ("reseting your pasword", "kb-1", "Resetting your password", True),
+    ("Größe ändern", "a", "Groesse", False), ("GRÖSSE", "a", "Größe", True), ("数据框合并", "a", "数据框合并", True),
+    ("דמגו", "a", "דמגו", True),
+    ("invert a matrix", "numpy.linalg.inv", "", False), ("how to merge", "how.to_merge", "", False),
+    ("merge?", "pandas.merge", "", False), ("合并？", "a", "合并", False),
+    ("", "a.b", "", False), ("🙂", "a.b", "🙂", False), ("...", "a.b", "...", False), ("merge", "", "", False),
+    ("x", "a.b", "title of something else", False),
 ])
 def test_what_is_a_name(query, id, title, named):
     assert (name_match(query, id, title) >= NAME_MATCH) == named
@@ -136,17 +150,20 @@ def test_what_is_a_name(query, id, title, named):
 
 def test_a_megabyte_is_compared_with_nothing():
     start = time.perf_counter()
-    assert name_match("merge " * 200_000, "pandas.merge") == 0 and name_match("merge", "pandas.merge", "merge " * 200_000) == 1
+    assert name_match("merge " * 200_000,
+                      "pandas.merge") == 0 and name_match("merge", "pandas.merge", "merge " * 200_000) == 1
     assert time.perf_counter() - start < 3
 
 
 def test_one_named_click_condemns_the_query(corpus):
     name = corpus.ids[0]
-    rows = rows_of((name.replace(".", " "), name, 1), (name.replace(".", " "), corpus.ids[1], 2), ("what is that", name, 1))
+    rows = rows_of((name.replace(".", " "), name, 1),
+                   (name.replace(".", " "), corpus.ids[1], 2), ("what is that", name, 1))
     found = filter_clicks(rows, corpus)
     assert found.dropped["navigational"] == (0, 1) and found.kept == (2,)
     assert list(navigational(read_clicks(rows, corpus), corpus)) == [name.replace(".", " ")]
-    assert found.findings[0].status == "fail" and name in found.findings[0].evidence and found.findings[0].rows[0]["row"] == 0
+    assert found.findings[0].status == "fail" and name in found.findings[
+        0].evidence and found.findings[0].rows[0]["row"] == 0
 
 
 @given(st.text(max_size=40), st.text(max_size=40), st.text(max_size=40))
@@ -159,7 +176,8 @@ def test_a_match_is_a_share(query, id, title):
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_the_examination_of_ranks_is_recovered_better_than_by_counting(pool, corpus, eta):
-    log = read_clicks(simulate([one for one in pool if one.intent == "informational"], Users(searches=8000, navigational=0, eta=eta, noise=0.1, seed=4)), corpus)
+    log = read_clicks(simulate([one for one in pool if one.intent == "informational"],
+                               Users(searches=8000, navigational=0, eta=eta, noise=0.1, seed=4)), corpus)
     model, truth = position_model(log), np.arange(1, 11.0) ** -eta
     off = lambda curve: np.abs(np.log(np.maximum(curve, 1e-3) / truth))[:6].mean()
     assert off(model.examination) < 0.35 and off(model.examination) < off(model.raw / model.raw[0]) / 1.5
@@ -185,10 +203,12 @@ def test_the_filter_finds_most_of_what_is_wrong_and_keeps_most_of_what_is_right(
     (lambda rows: rows[:60], "clicks on questions"),
 ])
 def test_without_evidence_nothing_is_dropped_for_position(corpus, log, change, says):
-    log = [row | {"shown": row["shown"] or first[row["page"]]} for first in [{row["page"]: row["shown"] for row in log if row["shown"]}] for row in log]
+    log = [row | {"shown": row["shown"] or first[row["page"]]}
+           for first in [{row["page"]: row["shown"] for row in log if row["shown"]}] for row in log]
     found = filter_clicks(change(log), corpus)
     finding = found.findings[1]
-    assert finding.status == "doubt" and finding.evidence.startswith("not enough evidence: ") and says in finding.evidence
+    assert finding.status == "doubt" and finding.evidence.startswith(
+        "not enough evidence: ") and says in finding.evidence
     assert not found.dropped["position"] and found.model is None and len(found.pairs)
 
 
@@ -198,7 +218,8 @@ def test_one_order_is_no_evidence(pool, corpus):
 
 
 def test_one_query_is_no_evidence(corpus):
-    found = filter_clicks([{"session": i, "query": "the one question", "document": corpus.ids[0], "position": 1, "shown": list(corpus.ids[:3])} for i in range(40)], corpus)
+    found = filter_clicks([{"session": i, "query": "the one question", "document": corpus.ids[0], "position": 1,
+                            "shown": list(corpus.ids[:3])} for i in range(40)], corpus)
     assert found.findings[1].evidence.startswith("not enough evidence: ") and len(found.pairs) == 1
 
 
@@ -211,9 +232,11 @@ def test_a_calm_log_is_ok_and_a_wild_one_fails(pool, corpus):
 
 def test_equal_counts_for_everything_give_no_nan(corpus):
     page = list(corpus.ids[:2])
-    rows = [{"session": i, "query": f"a question number {i % 149}", "document": page[i % 2] if i % 5 else "", "position": 1 if i % 5 else "", "shown": page if i % 2 == 0 else page[::-1]} for i in range(900)]
+    rows = [{"session": i, "query": f"a question number {i % 149}", "document": page[i % 2] if i % 5 else "",
+             "position": 1 if i % 5 else "", "shown": page if i % 2 == 0 else page[::-1]} for i in range(900)]
     model = position_model(read_clicks(rows, corpus))
-    assert np.isfinite(model.posterior).all() and np.isfinite(model.examination).all() and ((0 <= model.posterior) & (model.posterior <= 1)).all()
+    assert np.isfinite(model.posterior).all() and np.isfinite(model.examination).all() and (
+        (0 <= model.posterior) & (model.posterior <= 1)).all()
 
 
 # --- the filter
@@ -224,7 +247,8 @@ def test_the_truth_is_never_read(corpus, log):
     seen = filter_clicks(log, corpus)
     for other in (shuffled, without(log, "truth_intent", "truth_relevant")):
         found = filter_clicks(other, corpus)
-        assert (found.kept, found.dropped, found.findings, found.pairs) == (seen.kept, seen.dropped, seen.findings, seen.pairs)
+        assert (found.kept, found.dropped, found.findings,
+                found.pairs) == (seen.kept, seen.dropped, seen.findings, seen.pairs)
 
 
 def test_every_click_is_kept_or_dropped_once(corpus, log):
@@ -235,33 +259,39 @@ def test_every_click_is_kept_or_dropped_once(corpus, log):
 
 def test_pairs_are_distinct_and_carry_their_documents(corpus, log):
     pairs = filter_clicks(log, corpus, "mine").pairs
-    assert (pairs.name, pairs.symmetry) == ("mine", "asymmetric") and len(set(zip(pairs.anchors, pairs.documents))) == len(pairs)
-    assert all(positive == corpus.passages[corpus.position[id]] for positive, id in zip(pairs.positives, pairs.documents))
+    assert (pairs.name,
+            pairs.symmetry) == ("mine", "asymmetric") and len(set(zip(pairs.anchors, pairs.documents))) == len(pairs)
+    assert all(positive == corpus.passages[corpus.position[id]]
+               for positive, id in zip(pairs.positives, pairs.documents))
 
 
 def test_the_order_of_rows_does_not_matter(corpus, log):
     first = {row["page"]: row["shown"] for row in log if row["shown"]}
     full = [row | {"shown": first[row["page"]]} for row in log]
     turned = filter_clicks(full[::-1], corpus)
-    assert set(zip(turned.pairs.anchors, turned.pairs.documents)) == set(zip(*(lambda p: (p.anchors, p.documents))(filter_clicks(full, corpus).pairs)))
+    assert set(zip(turned.pairs.anchors, turned.pairs.documents)) == set(
+        zip(*(lambda p: (p.anchors, p.documents))(filter_clicks(full, corpus).pairs)))
 
 
 def test_a_log_of_names_only_leaves_no_pair(corpus):
     found = filter_clicks(rows_of(*((id, id, 1) for id in corpus.ids[:80])), corpus)
-    assert len(found.pairs) == 0 and found.findings[0].status == "fail" and found.findings[1].evidence.startswith("not enough evidence: ")
+    assert len(found.pairs) == 0 and found.findings[0].status == "fail" and found.findings[
+        1].evidence.startswith("not enough evidence: ")
 
 
 # --- the simulation
 
 def test_the_same_users_give_the_same_log(pool, tmp_path):
-    one, same, other = (write_clicks(simulate(pool, Users(searches=300, seed=seed)), tmp_path / f"{i}.csv").read_bytes() for i, seed in enumerate((5, 5, 6)))
+    one, same, other = (write_clicks(simulate(pool, Users(searches=300, seed=seed)), tmp_path / f"{i}.csv").read_bytes()
+                        for i, seed in enumerate((5, 5, 6)))
     assert one == same != other
 
 
 def test_a_log_survives_its_file(pool, corpus, log, tmp_path):
     again = read_rows(write_clicks(log, tmp_path / "clicks.csv"))
     assert filter_clicks(again, corpus).kept == filter_clicks(log, corpus).kept
-    assert against_truth(again, filter_clicks(again, corpus).dropped) == against_truth(log, filter_clicks(log, corpus).dropped)
+    assert against_truth(again,
+                         filter_clicks(again, corpus).dropped) == against_truth(log, filter_clicks(log, corpus).dropped)
 
 
 def test_the_users_do_what_their_numbers_say(pool):
@@ -269,7 +299,8 @@ def test_the_users_do_what_their_numbers_say(pool):
     intent = {row["session"]: row["truth_intent"] for row in rows}
     assert abs(np.mean([value == "navigational" for value in intent.values()]) - 0.4) < 0.02
     wrong = [row["position"] for row in rows if row["document"] and not row["truth_relevant"]]
-    assert abs(wrong.count(2) / wrong.count(1) - 0.25) < 0.06  # examined half as often, and clicked half as often when examined
+    # examined half as often, and clicked half as often when examined
+    assert abs(wrong.count(2) / wrong.count(1) - 0.25) < 0.06
     careful = simulate(pool, Users(searches=500, eta=0, noise=0))
     assert all(row["truth_relevant"] for row in careful if row["document"])
 
@@ -281,19 +312,24 @@ def test_who_stops_clicks_one_answer(pool):
 
 def test_pages_do_not_tell_the_intent(log):
     assert all(isinstance(row["page"], int) for row in log)
-    assert {name for name in log[0] if "truth" not in name} == {"session", "query", "page", "shown", "position", "document"}
+    assert {name for name in log[0] if "truth" not in name} == {"session", "query", "page",
+                                                                "shown", "position", "document"}
 
 
 def test_searches_ask_what_the_engine_can_answer():
-    corpus = Corpus(tuple(f"lib.thing{i}" for i in range(30)), ("",) * 30, tuple(f"shared words and the special{i} one" for i in range(30)), ({},) * 30)
-    found = searches(corpus, Judged({"a": "shared special3", "b": "nothing of the kind"}, {"a": {"lib.thing3": 2}, "b": {"lib.thing4": 1}}), [])
+    corpus = Corpus(tuple(f"lib.thing{i}" for i in range(30)), ("",) * 30,
+                    tuple(f"shared words and the special{i} one" for i in range(30)), ({},) * 30)
+    found = searches(corpus,
+                     Judged({"a": "shared special3", "b": "nothing of the kind"},
+                            {"a": {"lib.thing3": 2}, "b": {"lib.thing4": 1}}), [])
     assert [one.query for one in found] == ["shared special3"] and found[0].answers == {"lib.thing3": 2}
 
 
 def test_the_training_sets_are_of_one_size_and_differ_in_what_is_right(pool, corpus, log):
     sets = training_sets(log, corpus, filter_clicks(log, corpus).pairs, limit=60)
     answers = {(one.query, d) for one in pool if one.intent == "informational" for d in one.answers}
-    right = {name: np.mean([pair in answers for pair in zip(pairs.anchors, pairs.documents)]) for name, pairs in sets.items()}
+    right = {name: np.mean([pair in answers for pair in zip(pairs.anchors, pairs.documents)])
+             for name, pairs in sets.items()}
     assert {len(pairs) for pairs in sets.values()} == {60} and right["raw"] < right["filtered"] <= right["oracle"] == 1
     assert {pairs.name for pairs in sets.values()} == {"clicks-raw", "clicks-filtered", "clicks-oracle"}
 
@@ -302,7 +338,8 @@ def test_open_documents_and_questions_touch_nothing_held_out(spec, settings):
     corpus, questions = open_domain(spec, settings)
     domain = load_domain(spec, replace(settings, documents=0))
     held = set().union(*(split.relevant() for split in domain.splits.values()))
-    assert len(corpus) and not held & set(corpus.ids) and all(set(grades) <= set(corpus.ids) for grades in questions.qrels.values())
+    assert len(corpus) and not held & set(corpus.ids) and all(set(grades) <= set(corpus.ids)
+                                                              for grades in questions.qrels.values())
     assert not set(questions.queries) & set().union(*(split.queries for split in domain.splits.values()))
 
 
@@ -310,7 +347,8 @@ def test_open_documents_and_questions_touch_nothing_held_out(spec, settings):
 
 def test_the_committed_log_is_what_its_datasheet_says():
     rows = read_rows(COMMITTED)
-    assert list(rows[0]) == ["session", "query", "page", "shown", "position", "document", "truth_intent", "truth_relevant"]
+    assert list(rows[0]) == ["session", "query", "page", "shown", "position", "document",
+                             "truth_intent", "truth_relevant"]
     assert sum(bool(row["document"]) for row in rows) >= 5000 and COMMITTED.stat().st_size < 2_000_000
     assert {row["truth_intent"] for row in rows} == {"informational", "navigational"}
     text = (COMMITTED.parent / "README.md").read_text(encoding="utf-8")
@@ -319,7 +357,8 @@ def test_the_committed_log_is_what_its_datasheet_says():
 
 
 def test_the_committed_log_asks_train_questions_only():
-    split = {json.loads(line)["text"]: json.loads(line)["_id"].split("-")[0] for line in (COMMITTED.parent / "queries.jsonl").read_text(encoding="utf-8").splitlines()}
+    split = {json.loads(line)["text"]: json.loads(line)["_id"].split("-")[0]
+             for line in (COMMITTED.parent / "queries.jsonl").read_text(encoding="utf-8").splitlines()}
     asked = {row["query"] for row in read_rows(COMMITTED) if row["truth_intent"] == "informational"}
     assert {split[query] for query in asked} == {"train"}
 
@@ -339,13 +378,16 @@ def test_the_committed_log_leaks_nothing(pinned):
     whole, spec, opened, _ = pinned
     part = {id: meta["part"] for id, meta in zip(whole.ids, whole.metadata)}
     rows = read_rows(COMMITTED)
-    seen = {row["document"] for row in rows if row["document"]} | {id for row in rows for id in row["shown"].split("|") if id}
+    seen = ({row["document"] for row in rows if row["document"]}
+            | {id for row in rows for id in row["shown"].split("|") if id})
     assert {part[id] for id in seen} == {"train"}
-    judged = [read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / f"{name}.tsv", whole) for name in ("dev", "test", "production")]
+    judged = [read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / f"{name}.tsv", whole)
+              for name in ("dev", "test", "production")]
     held = set(whole.ids) - set(opened.ids)
     assert not seen & held and set().union(*(split.relevant() for split in judged)) <= held
     pairs = filter_clicks(rows, whole).pairs
-    assert len(pairs) and leak_free(pairs, held, {text for split in judged for text in split.queries.values()})[1].count == 0
+    assert len(pairs) and leak_free(pairs, held,
+                                    {text for split in judged for text in split.queries.values()})[1].count == 0
 
 
 def test_the_committed_log_is_what_the_defaults_write(pinned, tmp_path):
@@ -358,19 +400,24 @@ def test_the_committed_log_is_what_the_defaults_write(pinned, tmp_path):
 
 def test_a_click_log_reaches_training_through_the_filter(domain_folder, spec, settings):
     ids = [json.loads(line)["_id"] for line in (domain_folder / "corpus.jsonl").read_text().splitlines()]
-    write_clicks([{"query": f"what to do with case {i}", "document": id, "position": 1} for i, id in enumerate(ids)] + [{"query": ids[0].replace("_", " "), "document": ids[0], "position": 1}],
+    write_clicks([{"query": f"what to do with case {i}", "document": id, "position": 1} for i, id in enumerate(ids)]
+                 + [{"query": ids[0].replace("_", " "), "document": ids[0], "position": 1}],
                  domain_folder / "clicks.csv")
     source = spec.data.pairs[0].model_copy(update={"name": "log", "source": "clicks", "path": "clicks.csv"})
     domain = load_domain(spec.model_copy(update={"data": spec.data.model_copy(update={"pairs": (source,)})}), settings)
     held = set().union(*(split.relevant() for split in domain.splits.values()))
     statuses = {finding.id: finding for finding in domain.findings}
-    assert len(domain.pairs[0]) and all(anchor.startswith("what to do") for anchor in domain.pairs[0].anchors) and not set(domain.pairs[0].documents) & held
-    assert statuses["data.clicks.navigational"].count == 1 and statuses["data.clicks.position"].evidence.startswith("not enough evidence: ")
+    assert len(domain.pairs[0]) and all(anchor.startswith("what to do")
+                                        for anchor in domain.pairs[0].anchors) and not set(
+                                            domain.pairs[0].documents) & held
+    assert statuses["data.clicks.navigational"].count == 1 and statuses[
+        "data.clicks.position"].evidence.startswith("not enough evidence: ")
     assert statuses["data.leakage.log"].count > 0
 
 
 def test_a_click_file_of_plain_pairs_is_read_as_pairs(domain_folder, spec, settings):
-    write_clicks([{"anchor": f"what to do with case {i}", "positive": f"the answer number {i}"} for i in range(40)], domain_folder / "clicks.csv")
+    write_clicks([{"anchor": f"what to do with case {i}", "positive": f"the answer number {i}"} for i in range(40)],
+                 domain_folder / "clicks.csv")
     source = spec.data.pairs[0].model_copy(update={"name": "log", "source": "clicks", "path": "clicks.csv"})
     domain = load_domain(spec.model_copy(update={"data": spec.data.model_copy(update={"pairs": (source,)})}), settings)
     assert len(domain.pairs[0]) == 40 and not any(finding.id.startswith("data.clicks") for finding in domain.findings)

@@ -37,7 +37,9 @@ def test_the_operating_point_is_the_lowest_threshold_that_reaches_the_precision(
     found = calibrate(scores, labels, precision=0.95)
     assert found.precision.value >= 0.95 and found.precision.low < found.precision.value < found.precision.high
     lower = np.sort(scores)[np.searchsorted(np.sort(scores), found.threshold) - 1]
-    assert at_threshold(scores, labels, lower)["precision"].value < 0.95 or at_threshold(scores, labels, lower)["recall"].value <= found.recall.value
+    assert at_threshold(scores, labels,
+                        lower)["precision"].value < 0.95 or at_threshold(scores, labels,
+                                                                         lower)["recall"].value <= found.recall.value
     assert found.spread[0] <= found.threshold <= found.spread[1] and found.auc.value > 0.95
 
 
@@ -64,14 +66,16 @@ def test_labels_that_give_no_threshold_are_refused(scores, labels, layer):
 def test_labelled_pairs_are_read_in_three_forms(tmp_path):
     (tmp_path / "a.csv").write_text("anchor,positive,label\nx,y,1\nx,z,0\n", encoding="utf-8")
     (tmp_path / "b.csv").write_text("anchor,positive,score\nx,y,4.5\nx,z,1\n", encoding="utf-8")
-    assert read_labelled(tmp_path / "a.csv").labels.tolist() == read_labelled(tmp_path / "b.csv", same_from=4).labels.tolist() == [1, 0]
+    assert read_labelled(tmp_path / "a.csv").labels.tolist() == read_labelled(
+        tmp_path / "b.csv", same_from=4).labels.tolist() == [1, 0]
     (tmp_path / "c.csv").write_text("anchor,positive,label\nx,y,2\nx,z,0\n", encoding="utf-8")
     for bad, why in (("c.csv", "labels"), ("b.csv", "columns")):
         with pytest.raises(ContractError, match="cluster.labels"):
             read_labelled(tmp_path / bad)
 
 
-@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ, reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
+@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ,
+                    reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
 def test_a_threshold_calibrated_on_dev_holds_on_test_of_two_public_sets():
     from semantic_nb.calibrate import calibrate_pairs, pair_scores
     from semantic_nb.core import load_settings
@@ -82,7 +86,8 @@ def test_a_threshold_calibrated_on_dev_holds_on_test_of_two_public_sets():
     model = load_encoder(resolve_base(spec.model.base), spec.model, settings)
     embed = lambda texts: encode(model, texts, "document")
     for name, options, least in (("dblp_acm", {}, 0.85), ("stsb", {"same_from": 4.0}, 0.6)):
-        dev, test = (read_labelled(Path(os.environ["DEVELOPMENT_DATA"]) / name / f"pairs_{part}.jsonl", **options) for part in ("dev", "test"))
+        dev, test = (read_labelled(Path(os.environ["DEVELOPMENT_DATA"]) / name / f"pairs_{part}.jsonl", **options)
+                     for part in ("dev", "test"))
         chosen = calibrate_pairs(dev, embed, None)
         f1 = at_threshold(pair_scores(test.left, test.right, embed), test.labels, chosen.threshold)["f1"]
         assert f1.value > least and abs(f1.value - chosen.f1.value) < 0.05, name
@@ -108,7 +113,8 @@ def test_blocks_and_strips_lose_nothing(monkeypatch):
     whole = close_pairs(vectors, 0.6)
     monkeypatch.setattr(module, "_BLOCK", 64)
     monkeypatch.setattr(module, "_STRIP", 16)
-    assert set(zip(*map(np.ndarray.tolist, whole[:2]))) == set(zip(*map(np.ndarray.tolist, close_pairs(vectors, 0.6)[:2])))
+    assert set(zip(*map(np.ndarray.tolist, whole[:2]))) == set(
+        zip(*map(np.ndarray.tolist, close_pairs(vectors, 0.6)[:2])))
 
 
 def test_communities_are_those_of_the_library():
@@ -125,7 +131,9 @@ def test_communities_are_those_of_the_library():
     assert all((vectors[group[1:]] @ vectors[group[0]] >= 0.6 - 1e-5).all() for group in ours)
 
 
-@pytest.mark.parametrize("method, options", [("kmeans", {"k": 4}), ("agglomerative", {"k": 4}), ("agglomerative", {"threshold": 0.5}), ("communities", {"threshold": 0.7})])
+@pytest.mark.parametrize("method, options",
+                         [("kmeans", {"k": 4}), ("agglomerative", {"k": 4}), ("agglomerative", {"threshold": 0.5}),
+                          ("communities", {"threshold": 0.7})])
 def test_clusters_are_found_and_do_not_depend_on_the_order(method, options):
     vectors, truth = blobs()
     texts = [f"text {t}" for t in truth]
@@ -149,7 +157,8 @@ def test_a_fallen_threshold_is_noticed():
         module._MOST_PAIRS = limit
 
 
-BAD = {"one vector": unit([[1, 0]]), "NaN": np.array([[1, 0], [np.nan, 0]], "float32"), "not unit": np.array([[2, 0], [0, 1]], "float32"), "one dimension": np.ones(3, "float32")}
+BAD = {"one vector": unit([[1, 0]]), "NaN": np.array([[1, 0], [np.nan, 0]], "float32"),
+       "not unit": np.array([[2, 0], [0, 1]], "float32"), "one dimension": np.ones(3, "float32")}
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -159,9 +168,12 @@ def test_vectors_without_a_cosine_are_refused(name):
             attempt(BAD[name])
 
 
-@pytest.mark.parametrize("options, layer", [({"method": "dbscan", "k": 2}, "cluster.method"), ({"method": "kmeans"}, "cluster.k"), ({"method": "kmeans", "k": 9}, "cluster.k"),
-                                            ({"method": "communities"}, "cluster.k"), ({"method": "communities", "threshold": 1.5}, "cluster.threshold"),
-                                            ({"method": "agglomerative"}, "cluster.k")])
+@pytest.mark.parametrize("options, layer",
+                         [({"method": "dbscan", "k": 2}, "cluster.method"), ({"method": "kmeans"}, "cluster.k"),
+                          ({"method": "kmeans", "k": 9}, "cluster.k"),
+                          ({"method": "communities"}, "cluster.k"),
+                          ({"method": "communities", "threshold": 1.5}, "cluster.threshold"),
+                          ({"method": "agglomerative"}, "cluster.k")])
 def test_what_cannot_be_clustered_is_refused(options, layer):
     with pytest.raises(ContractError) as error:
         cluster(np.eye(4, dtype="float32"), list("abcd"), **options)
@@ -192,14 +204,18 @@ def test_exact_copies_go_first_and_every_dropped_text_is_near_its_own_representa
 
 def test_a_spec_drops_duplicates_and_moves_judgments(domain, settings):
     corpus = domain.corpus
-    double = replace(corpus, ids=(*corpus.ids, "copy"), titles=(*corpus.titles, corpus.titles[0]), texts=(*corpus.texts, corpus.texts[0]), metadata=(*corpus.metadata, {}))
+    double = replace(corpus, ids=(*corpus.ids, "copy"), titles=(*corpus.titles, corpus.titles[0]),
+                     texts=(*corpus.texts, corpus.texts[0]), metadata=(*corpus.metadata, {}))
     split = next(iter(domain.splits))
     judged = replace(domain.splits[split], qrels={q: {"copy": 2} for q in domain.splits[split].queries})
     spec = domain.spec.model_copy(update={"data": domain.spec.data.model_copy(update={"duplicates": "drop"}),
-                                          "clustering": domain.spec.clustering.model_copy(update={"threshold": 0.99999, "evidence": "a test"})})
+                                          "clustering": domain.spec.clustering.model_copy(
+                                              update={"threshold": 0.99999, "evidence": "a test"})})
     clean = without_duplicates(replace(domain, spec=spec, corpus=double, splits={split: judged}), settings)
-    assert "copy" not in clean.corpus.ids and clean.findings[-1].id == "cluster.duplicates" and clean.findings[-1].count >= 1
-    assert all(set(grades) <= set(clean.corpus.ids) and max(grades.values()) == 2 for grades in clean.splits[split].qrels.values())
+    assert "copy" not in clean.corpus.ids and clean.findings[
+        -1].id == "cluster.duplicates" and clean.findings[-1].count >= 1
+    assert all(set(grades) <= set(clean.corpus.ids) and max(grades.values()) == 2
+               for grades in clean.splits[split].qrels.values())
     assert without_duplicates(domain, settings) is domain
 
 
@@ -218,7 +234,8 @@ def test_stability_and_quality_know_noise():
     told = {}
     for name, space in (("blobs", vectors), ("noise", noise)):
         assign = lambda part: cluster(part, [""] * len(part), "kmeans", k=3).labels
-        told[name] = stability(space, assign, rounds=3)[0], quality(space, cluster(space, [""] * 180, "kmeans", k=3))["separation"]
+        told[name] = stability(space, assign,
+                               rounds=3)[0], quality(space, cluster(space, [""] * 180, "kmeans", k=3))["separation"]
     assert told["blobs"][0] > 0.9 > told["noise"][0] and told["blobs"][1] > told["noise"][1]
 
 
@@ -284,6 +301,7 @@ def test_the_interval_of_agreement_covers_what_other_texts_give():
 def test_a_threshold_at_which_one_text_stands_for_most_is_doubted():
     vectors = unit(1 + 0.01 * np.random.default_rng(0).normal(size=(60, 8)))
     crowd = deduplicate([f"text {i}" for i in range(60)], vectors, 0.9).finding("from elsewhere")
-    assert (crowd.id, crowd.status, crowd.count) == ("cluster.duplicates", "doubt", 59) and "stands for 59 others" in crowd.evidence
+    assert (crowd.id, crowd.status, crowd.count) == ("cluster.duplicates", "doubt",
+                                                     59) and "stands for 59 others" in crowd.evidence
     apart = deduplicate([f"text {i}" for i in range(8)], np.eye(8, dtype="float32"), 0.9).finding("")
     assert (apart.status, apart.count, apart.fix) == ("ok", 0, "")

@@ -13,7 +13,8 @@ ROOT = Path(__file__).parents[1]
 
 
 def call(folder, *arguments, **environment):
-    done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", *arguments], cwd=folder, capture_output=True, text=True, input="",
+    done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", *arguments], cwd=folder,
+                          capture_output=True, text=True, input="",
                           env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"} | environment)
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
     return done
@@ -30,8 +31,10 @@ def test_from_check_to_search(checkout):
     ran = call(checkout, "run", "--json")
     assert ran.returncode == 0, ran.stderr
     report = json.loads(ran.stdout)
-    assert {"system", "dim", "metric", "split", "profile", "value", "low", "high", "n", "n_docs", "judged_at_k"} <= set(report["retrieval"][0])
-    assert {"a", "b", "dim", "metric", "split", "profile", "difference", "low", "high", "p", "n"} <= set(report["comparisons"][0])
+    assert {"system", "dim", "metric", "split", "profile", "value", "low", "high", "n", "n_docs",
+            "judged_at_k"} <= set(report["retrieval"][0])
+    assert {"a", "b", "dim", "metric", "split", "profile", "difference", "low", "high", "p",
+            "n"} <= set(report["comparisons"][0])
     folder = checkout / "runs" / "toy-tiny"
     assert {"report.md", "report.json", "audit.png", "map.png", "trec"} <= {p.name for p in folder.iterdir()}
     shown = call(checkout, "report").stdout
@@ -60,9 +63,14 @@ def test_a_fork_with_an_edited_corpus_runs(checkout, tmp_path):
 
 
 @pytest.mark.parametrize("name, edit, layer", [
-    ("spec.toml", lambda t: t.replace('symmetry = "asymmetric"', "", 1), "data.symmetry"), ("spec.toml", lambda t: t.replace("batch_size", "batchsize"), "loss"),
-    ("spec.toml", lambda t: t.replace("\ndim = 16", "\ndim = 64"), "index.dim"), ("corpus.jsonl", lambda t: "", "data.file"), ("corpus.jsonl", lambda t: t + t.splitlines()[0] + "\n", "data.duplicate_id"),
-    ("corpus.jsonl", lambda t: t.replace('"text"', '"body"'), "data.columns"), ("qrels/test.tsv", lambda t: t.replace("\t2", "\t0"), "data.qrels"), ("qrels/test.tsv", lambda t: t.replace("_", "-", 30), "data.qrels"),
+    ("spec.toml", lambda t: t.replace('symmetry = "asymmetric"', "", 1), "data.symmetry"),
+    ("spec.toml", lambda t: t.replace("batch_size", "batchsize"), "loss"),
+    ("spec.toml", lambda t: t.replace("\ndim = 16", "\ndim = 64"), "index.dim"),
+    ("corpus.jsonl", lambda t: "", "data.file"),
+    ("corpus.jsonl", lambda t: t + t.splitlines()[0] + "\n", "data.duplicate_id"),
+    ("corpus.jsonl", lambda t: t.replace('"text"', '"body"'), "data.columns"),
+    ("qrels/test.tsv", lambda t: t.replace("\t2", "\t0"), "data.qrels"),
+    ("qrels/test.tsv", lambda t: t.replace("_", "-", 30), "data.qrels"),
     ("queries.jsonl", lambda t: t[:200], "data.format")])
 def test_bad_input_is_named_and_exits_with_two(checkout, domain_folder, name, edit, layer):
     path = domain_folder / name
@@ -79,8 +87,10 @@ def test_refusals_are_json_too(checkout):
 
 def test_bench_on_a_folder(checkout, domain_folder):
     rows = [json.loads(line) for line in (domain_folder / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
-    words = lambda i: " ".join(f"{'abcdefghij'[i // 10]}{'klmnopqrst'[i % 10]}{letter * 3}" for letter in "uvwxyz")  # so that no question nearly repeats another
-    (domain_folder / "queries.jsonl").write_text("".join(json.dumps(row | {"text": f"{row['text']} {words(i)}"}) + "\n" for i, row in enumerate(rows)), encoding="utf-8")
+    # so that no question nearly repeats another
+    words = lambda i: " ".join(f"{'abcdefghij'[i // 10]}{'klmnopqrst'[i % 10]}{letter * 3}" for letter in "uvwxyz")
+    (domain_folder / "queries.jsonl").write_text("".join(json.dumps(row | {"text": f"{row['text']} {words(i)}"}) + "\n"
+                                                         for i, row in enumerate(rows)), encoding="utf-8")
     done = call(checkout, "bench", str(domain_folder), "--tune", "--json")
     assert done.returncode == 0, done.stderr
     assert {row["system"] for row in json.loads(done.stdout)["retrieval"]} == {"BM25", "base", "tuned"}
@@ -88,23 +98,33 @@ def test_bench_on_a_folder(checkout, domain_folder):
 
 
 def test_cluster_and_duplicates_need_only_a_file(checkout, tmp_path):
-    texts = [f"{verb} a {noun}" for noun in ("matrix", "file", "list") for verb in ("sort", "open", "copy", "print", "sort")]
-    (tmp_path / "texts.jsonl").write_text("".join(json.dumps({"text": text, "kind": text.split()[-1]}) + "\n" for text in texts), encoding="utf-8")
-    done = call(checkout, "cluster", str(tmp_path / "texts.jsonl"), "--labels", "kind", "--out", str(tmp_path / "out.csv"), "--json")
+    texts = [f"{verb} a {noun}" for noun in ("matrix", "file", "list")
+             for verb in ("sort", "open", "copy", "print", "sort")]
+    (tmp_path / "texts.jsonl").write_text(
+        "".join(json.dumps({"text": text, "kind": text.split()[-1]}) + "\n" for text in texts), encoding="utf-8")
+    done = call(checkout, "cluster", str(tmp_path / "texts.jsonl"), "--labels", "kind", "--out",
+                str(tmp_path / "out.csv"), "--json")
     found = json.loads(done.stdout)
-    assert done.returncode == 0 and len(found["labels"]) == 15 and found["coherence"] == "not judged" and set(found["agreement"]) == {"V-measure", "ARI", "purity"}
+    assert done.returncode == 0 and len(found["labels"]) == 15 and found["coherence"] == "not judged" and set(
+        found["agreement"]) == {"V-measure", "ARI", "purity"}
     assert (tmp_path / "out.csv").read_text(encoding="utf-8").splitlines()[0] == "text,kind,cluster,outlier"
-    done = call(checkout, "duplicates", str(tmp_path / "texts.jsonl"), "--threshold", "0.999", "--out", str(tmp_path / "out.parquet"), "--json")
+    done = call(checkout, "duplicates", str(tmp_path / "texts.jsonl"), "--threshold", "0.999", "--out",
+                str(tmp_path / "out.parquet"), "--json")
     found = json.loads(done.stdout)
     assert sum(not row["keep"] for row in found["rows"]) >= 3 and (tmp_path / "out.parquet").is_file()
-    for wrong in (["duplicates", str(tmp_path / "texts.jsonl")], ["cluster", str(tmp_path / "texts.jsonl"), "--text", "title"], ["cluster", str(tmp_path / "texts.jsonl"), "-k", "40"]):
+    for wrong in (["duplicates", str(tmp_path / "texts.jsonl")],
+                  ["cluster", str(tmp_path / "texts.jsonl"), "--text", "title"],
+                  ["cluster", str(tmp_path / "texts.jsonl"), "-k", "40"]):
         assert call(checkout, *wrong).returncode == 2
 
 
 def test_control_c_stops_cleanly_and_the_run_continues(checkout):
-    process = subprocess.Popen([sys.executable, "-m", "semantic_nb.cli", "run"], cwd=checkout, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}, start_new_session=True,
-                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))  # a shell in the background ignores it
+    process = subprocess.Popen([sys.executable, "-m", "semantic_nb.cli", "run"], cwd=checkout, stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE, text=True,
+                               env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"},
+                               start_new_session=True,
+                               # a shell in the background ignores it
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     for line in process.stdout:
         if "stage 1" in line:
             break
@@ -119,7 +139,9 @@ def test_control_c_stops_cleanly_and_the_run_continues(checkout):
 def test_a_disk_that_takes_no_more_is_a_refusal(checkout):
     assert call(checkout, "run").returncode == 0
     kept = {p.name for p in (checkout / "runs" / "store").iterdir() if p.is_dir()}
-    limited = "import resource, runpy, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); import sys; sys.argv = ['semantic-nb', 'run']; runpy.run_module('semantic_nb.cli', run_name='__main__')"
+    limited = ("import resource, runpy, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+               "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); import sys; sys.argv = ['semantic-nb', "
+               "'run']; runpy.run_module('semantic_nb.cli', run_name='__main__')")
     done = subprocess.run([sys.executable, "-c", limited], cwd=checkout, capture_output=True, text=True,
                           env=os.environ | {"PYTHONPATH": str(ROOT), "SEMANTIC_NB_SEED": "7", "TQDM_DISABLE": "1"})
     assert done.returncode == 2 and "could not be written" in done.stderr, done.stderr
@@ -129,12 +151,14 @@ def test_a_disk_that_takes_no_more_is_a_refusal(checkout):
 
 def test_help_is_complete():
     done = call(ROOT, "--help")
-    assert all(command in done.stdout for command in ("check", "run", "search", "report", "fork", "bench", "cluster", "duplicates"))
+    assert all(command in done.stdout
+               for command in ("check", "run", "search", "report", "fork", "bench", "cluster", "duplicates"))
 
 
 def test_lint_exits_with_one_if_a_fault_is_certain(tmp_path):
     script = tmp_path / "a.py"
-    script.write_text("from sentence_transformers import SentenceTransformer\nSentenceTransformer('a').fit([])\n", encoding="utf-8")
+    script.write_text("from sentence_transformers import SentenceTransformer\nSentenceTransformer('a').fit([])\n",
+                      encoding="utf-8")
     done = call(tmp_path, "lint", str(tmp_path), "--json")
     assert done.returncode == 1 and json.loads(done.stdout)["alarms"][0]["rule"] == "loss.legacy_fit"
     script.write_text("print('nothing')\n", encoding="utf-8")

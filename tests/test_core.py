@@ -15,7 +15,8 @@ def test_environment_overrides_file_and_profile(domain_folder, monkeypatch):
     monkeypatch.setenv("SEMANTIC_NB_PROFILE", "quick")
     monkeypatch.setenv("SEMANTIC_NB_DOCUMENTS", "17")
     settings = load_settings(domain_folder)
-    assert (settings.profile, settings.documents, settings.pairs) == ("quick", 17, load_settings(domain_folder, profile="quick").pairs)
+    assert (settings.profile, settings.documents,
+            settings.pairs) == ("quick", 17, load_settings(domain_folder, profile="quick").pairs)
 
 
 @pytest.mark.parametrize("name, value", [("PROFILE", "enormous"), ("SEED", "one"), ("COLOUR", "blue")])
@@ -37,8 +38,9 @@ def test_a_recipe_is_built_once_and_rebuilt_when_it_changes(settings):
     assert built == [1, 2]
 
 
-@pytest.mark.parametrize("damage", [lambda p: (p / "numbers.txt").write_text("1 2"), lambda p: (p / "numbers.txt").unlink(), lambda p: (p / "manifest.json").write_text("{"),
-                                    lambda p: (p / "manifest.json").unlink()])
+@pytest.mark.parametrize("damage", [
+    lambda p: (p / "numbers.txt").write_text("1 2"), lambda p: (p / "numbers.txt").unlink(),
+    lambda p: (p / "manifest.json").write_text("{"), lambda p: (p / "manifest.json").unlink()])
 def test_damage_is_found_when_opened(settings, damage):
     made = artifact("n", {}, numbers, settings)
     damage(made.path)
@@ -103,7 +105,8 @@ def test_source_ignores_docstrings_and_sees_changes():
     def b(x):
         return x + 1
     assert source_of(a) != source_of(b)  # another name is another function
-    assert fingerprint({"b": 1, "a": [1, 2]}) == fingerprint({"a": [1, 2], "b": 1}) != fingerprint({"a": [2, 1], "b": 1})
+    assert fingerprint({"b": 1, "a": [1, 2]}) == fingerprint({"a": [1, 2],
+                                                              "b": 1}) != fingerprint({"a": [2, 1], "b": 1})
 
 
 def test_write_json_replaces_whole_files(tmp_path, monkeypatch):

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.core import ContractError
-from semantic_nb.data import Corpus, PairSet, duplicate_pairs, over_length, read_corpus, read_judged, read_pairs, read_rows, write_corpus
+from semantic_nb.data import (Corpus, PairSet, duplicate_pairs, over_length, read_corpus, read_judged,
+                              read_pairs, read_rows, write_corpus)
 
 ROWS = [{"anchor": "wie groß?", "positive": "1 ,5 m"}, {"anchor": 'a "quoted" one', "positive": "مرحبا 👋"}]
 
@@ -38,9 +39,13 @@ def test_a_dataset_and_triplets(tmp_path):
 
 
 @pytest.mark.parametrize("name, content, layer", [
-    ("a.csv", b"anchor,positive\n\xe4,b\n", "data.encoding"), ("a.csv", b"", "data.file"), ("a.csv", b"anchor,positive\n", "data.file"), ("a.csv", b"anchor,positive\na\n", "data.format"),
-    ("a.csv", b"anchor,positive\na,b,c\n", "data.format"), ("a.jsonl", b'{"anchor": 1\n', "data.format"), ("a.jsonl", b'{"anchor": "cut \\ud83d", "positive": "b"}\n', "data.format"), ("a.parquet", b"not parquet", "data.format"), ("a.xml", b"<a/>", "data.file"),
-    ("a.csv", b"question;answer\na;b\n", "data.columns"), ("a.csv", b"anchor,positive\na,\n", "data.empty"), ("missing.csv", None, "data.file")])
+    ("a.csv", b"anchor,positive\n\xe4,b\n", "data.encoding"), ("a.csv", b"", "data.file"),
+    ("a.csv", b"anchor,positive\n", "data.file"), ("a.csv", b"anchor,positive\na\n", "data.format"),
+    ("a.csv", b"anchor,positive\na,b,c\n", "data.format"), ("a.jsonl", b'{"anchor": 1\n', "data.format"),
+    ("a.jsonl", b'{"anchor": "cut \\ud83d", "positive": "b"}\n', "data.format"),
+    ("a.parquet", b"not parquet", "data.format"), ("a.xml", b"<a/>", "data.file"),
+    ("a.csv", b"question;answer\na;b\n", "data.columns"), ("a.csv", b"anchor,positive\na,\n", "data.empty"),
+    ("missing.csv", None, "data.file")])
 def test_bad_files_are_refused_by_layer(tmp_path, name, content, layer):
     if content is not None:
         (tmp_path / name).write_bytes(content)
@@ -63,12 +68,15 @@ def test_a_byte_order_mark_is_not_part_of_a_name(tmp_path):
 @given(st.lists(st.tuples(st.text(min_size=1), st.text()), min_size=1, max_size=8, unique_by=lambda row: row[0]))
 @hypothesis_settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_corpus_survives_writing_and_reading(tmp_path, rows):
-    corpus = Corpus(tuple(id for id, _ in rows), ("t",) * len(rows), tuple(text for _, text in rows), ({"k": 1},) * len(rows))
+    corpus = Corpus(tuple(id for id, _ in rows), ("t",) * len(rows),
+                    tuple(text for _, text in rows), ({"k": 1},) * len(rows))
     again = read_corpus(write_corpus(corpus, tmp_path / "c.jsonl"))
     assert again == corpus and again.content == corpus.content
 
 
-@pytest.mark.parametrize("qrels, what", [("q999\tsort_tables\t1\n", "does not have"), ("q0\tsort_tables\t0\n", "without a relevant"), ("q0\tnowhere\t1\n", "not in the corpus"), ("q0\tsort_tables\tgood\n", "grade")])
+@pytest.mark.parametrize("qrels, what",
+                         [("q999\tsort_tables\t1\n", "does not have"), ("q0\tsort_tables\t0\n", "without a relevant"),
+                          ("q0\tnowhere\t1\n", "not in the corpus"), ("q0\tsort_tables\tgood\n", "grade")])
 def test_judgments_must_resolve(domain_folder, qrels, what):
     path = domain_folder / "qrels" / "bad.tsv"
     path.write_text("query-id\tcorpus-id\tscore\n" + qrels)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from semantic_nb.data import Finding, Judged
-from semantic_nb.diagnose import LAYER_OF_STAGE, LAYER_OF_TRAINING, as_content, budgets_of, conclude, judgments_finding, role_probe, stages_of, steps_table, untouched, waterfall
+from semantic_nb.diagnose import (LAYER_OF_STAGE, LAYER_OF_TRAINING, as_content, budgets_of, conclude,
+                                  judgments_finding, role_probe, stages_of, steps_table, untouched, waterfall)
 from semantic_nb.measure import compare
 from semantic_nb.model import Gate
 
@@ -24,12 +25,14 @@ def run(right, seed=0):
 
 
 def chain(**quality):
-    levels = {"BM25": 0.3, "base": 0.5, "tuned, full size": 0.7, "tuned, served size": 0.68, "served index": 0.68} | quality
+    levels = {"BM25": 0.3, "base": 0.5, "tuned, full size": 0.7, "tuned, served size": 0.68,
+              "served index": 0.68} | quality
     return waterfall({name: run(level) for name, level in levels.items()}, LAYER_OF_STAGE, JUDGED, "nDCG@10", BUDGETS)
 
 
 def gate(ship=True):
-    return Gate(ship, compare(np.ones(N) * 0.7 if ship else np.ones(N) * 0.5, np.linspace(0, 1, N)), "nDCG@10", 128, "test")
+    return Gate(ship,
+                compare(np.ones(N) * 0.7 if ship else np.ones(N) * 0.5, np.linspace(0, 1, N)), "nDCG@10", 128, "test")
 
 
 def test_a_sound_chain_accuses_nobody():
@@ -37,7 +40,9 @@ def test_a_sound_chain_accuses_nobody():
     assert (layer, status) == ("", "ok") and sentence.endswith("60 queries show .1")
 
 
-@pytest.mark.parametrize("stage, level, layer", [("base", 0.1, "model"), ("tuned, full size", 0.2, "loss"), ("tuned, served size", 0.3, "model"), ("served index", 0.4, "index")])
+@pytest.mark.parametrize("stage, level, layer",
+                         [("base", 0.1, "model"), ("tuned, full size", 0.2, "loss"),
+                          ("tuned, served size", 0.3, "model"), ("served index", 0.4, "index")])
 def test_the_step_that_lost_names_the_layer(stage, level, layer):
     stages = ["BM25", "base", "tuned, full size", "tuned, served size", "served index"]
     later = {name: level for name in stages[stages.index(stage):]}
@@ -50,7 +55,8 @@ def test_a_loss_within_the_budget_is_no_failure():
 
 
 def test_a_failed_check_comes_before_any_metric_and_the_earliest_layer_first():
-    findings = (Finding("index.recall", "fail", 1, "low"), Finding("data.leakage.same_text", "fail", 3, "3 of 9"), Finding("validate.drift", "doubt", 1, "differs"))
+    findings = (Finding("index.recall", "fail", 1, "low"), Finding("data.leakage.same_text", "fail", 3, "3 of 9"),
+                Finding("validate.drift", "doubt", 1, "differs"))
     layer, status, sentence = conclude(chain(**{"served index": 0.1}), findings, gate())
     assert (layer, status) == ("data", "fail") and "3 of 9" in sentence
 
@@ -67,7 +73,8 @@ def test_equal_stages_have_no_interval_and_say_so():
 
 def test_where_the_gate_kept_the_base_the_chain_leads_through_it(domain):
     dim, full = domain.spec.index.dim, domain.spec.model.dims[0]
-    runs = {key: run(0.5) for key in [("BM25", None, "test"), ("base", full, "test"), ("base", dim, "test"), ("stage 2", full, "test"), ("stage 2", dim, "test"), ("served", dim, "test")]}
+    runs = {key: run(0.5) for key in [("BM25", None, "test"), ("base", full, "test"), ("base", dim, "test"),
+                                      ("stage 2", full, "test"), ("stage 2", dim, "test"), ("served", dim, "test")]}
     assert list(stages_of(runs, domain, "test", shipped=False)) == ["BM25", "base", "base, served size", "served index"]
     assert "tuned, full size" in stages_of(runs, domain, "test", shipped=True)
     assert set(budgets_of(domain)) <= {*LAYER_OF_STAGE, *LAYER_OF_TRAINING}
@@ -78,7 +85,8 @@ def test_the_probe_swaps_roles_only_where_they_have_prompts(domain, settings):
     model = load_encoder(domain.spec.model.base, domain.spec.model, settings)
     plain = role_probe(model, domain, "test", settings)
     assert plain.swapped is None and "changes nothing" in str(plain)
-    assert 0 <= plain.crowd <= 1 and 0 <= plain.reverse <= 1 and plain.blind == pytest.approx(len(domain.splits["test"].queries) / (len(domain.splits["test"].queries) + len(domain.corpus)))
+    assert 0 <= plain.crowd <= 1 and 0 <= plain.reverse <= 1 and plain.blind == pytest.approx(
+        len(domain.splits["test"].queries) / (len(domain.splits["test"].queries) + len(domain.corpus)))
     model.prompts = {"query": "question: ", "document": "document: "}
     assert role_probe(model, domain, "test", settings).swapped is not None
 
@@ -96,13 +104,15 @@ def test_a_whole_run_is_diagnosed_and_written(domain_folder, spec, settings):
     built = build(spec, settings, say=lambda line: None)
     found = diagnose_run(built, all_runs(built, settings), settings)
     content = as_content(found)
-    assert content["sentence"] == found.sentence and content["layer"] in ("", "data", "loss", "model", "index", "validate")
+    assert content["sentence"] == found.sentence and content["layer"] in (
+        "", "data", "loss", "model", "index", "validate")
     assert [row["stage"] for row in content["steps"]][-1] == "served index"
     assert math.isnan(found.clean.value) or 0 <= found.clean.value <= 1
 
 
 def test_a_stage_that_destroyed_what_was_learned_is_named_though_it_is_not_served():
-    training = waterfall({"base": run(0.5), "learned (stage 1)": run(0.7), "compressed (stage 2)": run(0.05)}, LAYER_OF_TRAINING, JUDGED, "nDCG@10", {"compressed (stage 2)": 0.15})
+    training = waterfall({"base": run(0.5), "learned (stage 1)": run(0.7), "compressed (stage 2)": run(0.05)},
+                         LAYER_OF_TRAINING, JUDGED, "nDCG@10", {"compressed (stage 2)": 0.15})
     assert conclude(chain(), (), gate(ship=False), "", training)[:2] == ("model", "fail")
 
 

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from semantic_nb.core import ContractError
-from semantic_nb.encoder import _check_whole, corpus_vectors, encode, encoder_identity, load_encoder, resolve_base, truncate
+from semantic_nb.encoder import (_check_whole, corpus_vectors, encode, encoder_identity,
+                                 load_encoder, resolve_base, truncate)
 
 TEXTS = ["sort a list", "", "مرحبا 👋 שלום", "x " * 3000]
 
@@ -20,15 +21,18 @@ def model(spec, settings):
 
 @pytest.fixture(scope="session")
 def dot_folder(tmp_path_factory):
-    """multi-qa-mpnet-base-dot-v1's architecture with random weights: MPNet of one layer, width 768, CLS pooling, dot score."""
+    """multi-qa-mpnet-base-dot-v1's architecture with random weights: MPNet of one
+    layer, width 768, CLS pooling, dot score."""
     from sentence_transformers import SentenceTransformer
     from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
     from transformers import AutoTokenizer, MPNetConfig, MPNetModel
     folder = tmp_path_factory.mktemp("mpnet")
     torch.manual_seed(0)
     AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).save_pretrained(folder / "raw")
-    MPNetModel(MPNetConfig(vocab_size=30527, num_hidden_layers=1, hidden_size=768, num_attention_heads=12)).save_pretrained(folder / "raw")
-    SentenceTransformer(modules=[Transformer(str(folder / "raw")), Pooling(768, pooling_mode="cls")], similarity_fn_name="dot").save_pretrained(str(folder / "dot"))
+    MPNetModel(MPNetConfig(vocab_size=30527, num_hidden_layers=1, hidden_size=768,
+                           num_attention_heads=12)).save_pretrained(folder / "raw")
+    SentenceTransformer(modules=[Transformer(str(folder / "raw")), Pooling(768, pooling_mode="cls")],
+                        similarity_fn_name="dot").save_pretrained(str(folder / "dot"))
     return folder / "dot"
 
 
@@ -120,7 +124,8 @@ def test_a_missing_pooler_is_no_loss(own_copy, spec, settings):
 def test_the_names_of_a_file_may_have_a_prefix(own_copy, spec, settings, prefix):
     model = load_encoder(str(own_copy), spec.model, settings)
     file = own_copy / "model.safetensors"
-    save_file({prefix + name.replace("LayerNorm.weight", "LayerNorm.gamma"): w for name, w in load_file(file).items()}, file, metadata={"format": "pt"})
+    save_file({prefix + name.replace("LayerNorm.weight", "LayerNorm.gamma"): w for name, w in load_file(file).items()},
+              file, metadata={"format": "pt"})
     _check_whole(model, str(own_copy))
 
 
@@ -142,16 +147,19 @@ def test_a_model_without_a_transformer_loads(tmp_path, spec, settings):
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from transformers import AutoTokenizer
     tokenizer = AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).backend_tokenizer
-    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=32)]).save_pretrained(str(tmp_path / "static"))
+    SentenceTransformer(
+        modules=[StaticEmbedding(tokenizer, embedding_dim=32)]).save_pretrained(str(tmp_path / "static"))
     _check_whole(SentenceTransformer(str(tmp_path / "static"), device="cpu"), str(tmp_path / "static"))
 
 
 def kept_as(model, folder: Path) -> None:
-    (folder.parent / "manifest.json").write_text(json.dumps({"recipe": {"model": encoder_identity(model)}, "facts": {}}))
+    (folder.parent / "manifest.json").write_text(
+        json.dumps({"recipe": {"model": encoder_identity(model)}, "facts": {}}))
 
 
 @pytest.mark.parametrize("name, old, new, field", [
-    ("config_sentence_transformers.json", '"query": ""', '"query": "ask: "', "prompts"), ("1_Pooling/config.json", '"mean"', '"cls"', "modules"),
+    ("config_sentence_transformers.json", '"query": ""', '"query": "ask: "', "prompts"),
+    ("1_Pooling/config.json", '"mean"', '"cls"', "modules"),
     ("tokenizer_config.json", '"model_max_length": 512', '"model_max_length": 8', "max_tokens")])
 def test_a_shipped_model_that_was_changed_is_refused_by_field(own_copy, spec, settings, name, old, new, field):
     from sentence_transformers import SentenceTransformer
@@ -178,7 +186,8 @@ def test_another_size_is_refused(spec, settings):
 def test_a_pool_gives_the_same_vectors(model):
     pool = model.start_multi_process_pool(["cpu"])
     try:
-        assert np.allclose(encode(model, TEXTS[:2], "document", pool=pool, chunk_size=1, bf16=False), encode(model, TEXTS[:2], "document", bf16=False), atol=1e-4)
+        assert np.allclose(encode(model, TEXTS[:2], "document", pool=pool, chunk_size=1, bf16=False),
+                           encode(model, TEXTS[:2], "document", bf16=False), atol=1e-4)
     finally:
         model.stop_multi_process_pool(pool)
 
@@ -190,7 +199,8 @@ def test_corpus_vectors_are_kept_and_follow_model_and_corpus(model, domain, sett
 
 
 def test_the_dot_base_takes_its_own_path(dot_folder, spec, settings):
-    dot_spec = spec.model.model_copy(update={"base": str(dot_folder), "similarity": "dot", "dims": (768, 512, 256, 128, 64)})
+    dot_spec = spec.model.model_copy(
+        update={"base": str(dot_folder), "similarity": "dot", "dims": (768, 512, 256, 128, 64)})
     model = load_encoder(str(dot_folder), dot_spec, settings)
     vectors = encode(model, ["sort a list", "invert a matrix"], "query")
     assert vectors.shape == (2, 768) and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=0.1)
@@ -202,18 +212,22 @@ def test_matryoshka_turns_a_dot_model_into_a_cosine_one(dot_folder, domain, sett
     from dataclasses import replace
     from semantic_nb.loss import Stage, train_model
     dims = (768, 512, 256, 128, 64)
-    spec = domain.spec.model_copy(update={"model": domain.spec.model.model_copy(update={"base": str(dot_folder), "similarity": "dot", "dims": dims}),
-                                          "loss": domain.spec.loss.model_copy(update={"scale": 1.0}), "index": domain.spec.index.model_copy(update={"dim": 128})})
+    spec = domain.spec.model_copy(update={
+        "model": domain.spec.model.model_copy(update={"base": str(dot_folder), "similarity": "dot", "dims": dims}),
+        "loss": domain.spec.loss.model_copy(update={"scale": 1.0}),
+        "index": domain.spec.index.model_copy(update={"dim": 128})})
     made = train_model(str(dot_folder), domain.pairs, Stage("m", 1, 1e-4, dims), replace(domain, spec=spec), settings)
     model = load_encoder(str(made.path / "model"), spec.model, settings)
-    assert model.similarity_fn_name == "cosine" and np.allclose(np.linalg.norm(encode(model, ["sort"], "query", 64), axis=1), 1, atol=1e-4)
+    assert model.similarity_fn_name == "cosine" and np.allclose(
+        np.linalg.norm(encode(model, ["sort"], "query", 64), axis=1), 1, atol=1e-4)
 
 
 def test_the_dot_base_goes_through_the_whole_pipeline(dot_folder, domain_folder, settings):
     from semantic_nb.pipeline import answer, build, open_run
     from semantic_nb.spec import load_spec
     text = (domain_folder / "spec.toml").read_text()
-    for old, new in (("dims = [32, 16, 8]", "dims = [768, 512, 256, 128, 64]"), ("\ndim = 16", "\ndim = 128"), ("scale = 20.0", "scale = 1.0"), ('similarity = "cosine"\ndims', 'similarity = "dot"\ndims')):
+    for old, new in (("dims = [32, 16, 8]", "dims = [768, 512, 256, 128, 64]"), ("\ndim = 16", "\ndim = 128"),
+                     ("scale = 20.0", "scale = 1.0"), ('similarity = "cosine"\ndims', 'similarity = "dot"\ndims')):
         assert old in text, old
         text = text.replace(old, new)
     start = text.index('base = "')

@@ -12,7 +12,8 @@ import semantic_nb.lengths as lengths
 from semantic_nb.core import ContractError
 from semantic_nb.data import Corpus, Judged, read_corpus, read_rows
 from semantic_nb.encoder import load_encoder
-from semantic_nb.lengths import TailEffect, boilerplate, max_passage, tail_effect, tail_vectors, tail_windows, tails_finding, token_counter, truncation_by_role
+from semantic_nb.lengths import (TailEffect, boilerplate, max_passage, tail_effect, tail_vectors, tail_windows,
+                                 tails_finding, token_counter, truncation_by_role)
 from semantic_nb.measure import Comparison
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +49,8 @@ def test_a_prompt_takes_room_from_every_text(model):
     model.max_seq_length = token_counter(model)([text])[0]
     assert truncation_by_role(model, {"document": [text]})[0].count == 0
     model.prompts["document"] = "passage: "
-    assert truncation_by_role(model, {"document": [text]})[0].count == 1 and truncation_by_role(model, {"query": [text]})[0].count == 0
+    assert truncation_by_role(model, {"document": [text]})[0].count == 1 and truncation_by_role(
+        model, {"query": [text]})[0].count == 0
 
 
 def test_a_role_without_texts_is_no_role_that_passed(model):
@@ -58,7 +60,8 @@ def test_a_role_without_texts_is_no_role_that_passed(model):
 
 # --- windows
 
-WORDS = st.lists(st.sampled_from(["sort", "eigvalsh", "numpy.linalg", "a", "antidisestablishmentarianism", "排序", "كيف", "\N{SNAKE}", "x=1,y=2"]), min_size=1, max_size=120)
+WORDS = st.lists(st.sampled_from(["sort", "eigvalsh", "numpy.linalg", "a", "antidisestablishmentarianism", "排序", "كيف",
+                                  "\N{SNAKE}", "x=1,y=2"]), min_size=1, max_size=120)
 
 
 @given(WORDS, st.sampled_from(["", "A title of some words", "t" * 200 + " and " * 30]))
@@ -67,7 +70,8 @@ def test_head_and_windows_read_the_whole_text_and_fit(shared_model, words, title
     one = corpus(" ".join(words), titles=[title])
     windows, owners, unread = tail_windows(shared_model, one, most=1000)
     room = shared_model.max_seq_length - 2
-    at = shared_model.tokenizer(one.passages[0], return_offsets_mapping=True, add_special_tokens=False, truncation=False)["offset_mapping"]
+    at = shared_model.tokenizer(one.passages[0], return_offsets_mapping=True, add_special_tokens=False,
+                                truncation=False)["offset_mapping"]
     rest = one.passages[0][at[room][0]:] if len(at) > room else ""
     pieces = [window.split("\n", 1)[-1] if title else window for window in windows]
     assert unread == 0 and len(owners) == len(windows)
@@ -89,7 +93,9 @@ def test_windows_begin_with_a_word(shared_model):
 
 
 def test_windows_carry_the_title_and_at_most_a_quarter_is_title(shared_model):
-    windows, owners, _ = tail_windows(shared_model, corpus("short", numbered(60), numbered(60), titles=["s", "the title", "word " * 50]))
+    windows, owners, _ = tail_windows(shared_model,
+                                      corpus("short", numbered(60), numbered(60),
+                                             titles=["s", "the title", "word " * 50]))
     assert set(owners.tolist()) == {1, 2} and list(owners) == sorted(owners)
     headings = {owner: window.split("\n")[0] for window, owner in zip(windows, owners)}
     assert headings[1] == "the title" and headings[2].split() == ["word"] * (30 // 4)
@@ -101,7 +107,8 @@ def test_windows_per_document_are_bounded_and_the_rest_is_told(shared_model):
 
 
 def test_a_very_long_line_and_one_endless_word(shared_model):
-    windows, owners, unread = tail_windows(shared_model, corpus("sort the list " * 75_000, "x" * 1_000_000, "，" * 5000), most=4)
+    windows, owners, unread = tail_windows(shared_model,
+                                           corpus("sort the list " * 75_000, "x" * 1_000_000, "，" * 5000), most=4)
     assert np.bincount(owners, minlength=3).tolist() == [4, 0, 4] and unread == 2
 
 
@@ -124,16 +131,20 @@ def test_limits_without_room_and_slow_tokenizers_are_refused(shared_model):
 @hypothesis_settings(max_examples=60, deadline=None)
 def test_a_document_scores_as_its_best_passage(seed, n, m):
     draw = np.random.default_rng(seed)
-    queries, heads, tails, owners = draw.normal(size=(3, 4)), draw.normal(size=(n, 4)), draw.normal(size=(m, 4)), draw.integers(0, n, m)
-    wanted = [[max([q @ heads[d], *(q @ tails[i] for i in range(m) if owners[i] == d)]) for d in range(n)] for q in queries]
+    queries, heads, tails, owners = (draw.normal(size=(3, 4)), draw.normal(size=(n, 4)),
+                                     draw.normal(size=(m, 4)), draw.integers(0, n, m))
+    wanted = [[max([q @ heads[d], *(q @ tails[i] for i in range(m) if owners[i] == d)]) for d in range(n)]
+              for q in queries]
     assert np.allclose(max_passage(queries, heads, tails, owners), wanted)
 
 
 # --- the effect
 
 def test_nothing_changes_where_nothing_is_cut(model, domain, settings):
-    effect = tail_effect(model, domain.corpus.subset(domain.corpus.ids), domain.splits["dev"], settings, most=0, progress=False)
-    assert effect.changed == 0 and effect.cut == 0 and effect.head == effect.tails and tails_finding(effect).evidence == f"none of {effect.documents} documents is cut"
+    effect = tail_effect(model, domain.corpus.subset(domain.corpus.ids), domain.splits["dev"],
+                         settings, most=0, progress=False)
+    assert effect.changed == 0 and effect.cut == 0 and effect.head == effect.tails and tails_finding(
+        effect).evidence == f"none of {effect.documents} documents is cut"
 
 
 def hidden_answers(n=24):
@@ -145,7 +156,8 @@ def hidden_answers(n=24):
 
 def test_answers_in_the_tail_are_found_there(model, settings):
     effect = tail_effect(model, *hidden_answers(), settings, progress=False)
-    assert effect.over_all.difference > 0.1 and effect.over_all.outcome == "better" and effect.cut == effect.documents == 24
+    assert effect.over_all.difference > 0.1 and effect.over_all.outcome == "better"
+    assert effect.cut == effect.documents == 24
     finding = tails_finding(effect)
     assert finding.status == "doubt" and "raise max_tokens" in finding.fix and finding.id == "data.length.tails"
 
@@ -166,7 +178,8 @@ def test_windows_are_encoded_once(model, settings, monkeypatch):
 def test_what_cannot_be_measured_is_refused_before_anything_is_encoded(model, settings, monkeypatch):
     monkeypatch.setattr(lengths, "tail_vectors", lambda *given: pytest.fail("encoded"))
     found, judged = hidden_answers()
-    for metric, judged, layer in (("nDGC@10", judged, "validate.metric"), ("nDCG@10", Judged({}, {}), "validate.empty")):
+    for metric, judged, layer in (("nDGC@10", judged, "validate.metric"),
+                                  ("nDCG@10", Judged({}, {}), "validate.empty")):
         with pytest.raises(ContractError) as error:
             tail_effect(model, found, judged, settings, metric)
         assert error.value.layer == layer
@@ -184,7 +197,8 @@ def comparison(difference, low, high, n=100):
     return Comparison(difference, low, high, 0.01, n, "better" if low > 0 else "worse" if high < 0 else "not shown", 50)
 
 
-NONE, MORE, TINY, LESS = comparison(0.0, -0.02, 0.02), comparison(0.05, 0.02, 0.08), comparison(0.004, 0.001, 0.007), comparison(-0.05, -0.08, -0.02)
+NONE, MORE, TINY, LESS = (comparison(0.0, -0.02, 0.02), comparison(0.05, 0.02, 0.08), comparison(0.004, 0.001, 0.007),
+                          comparison(-0.05, -0.08, -0.02))
 
 
 @pytest.mark.parametrize("over_all, over_judged, status, words", [
@@ -200,7 +214,8 @@ NONE, MORE, TINY, LESS = comparison(0.0, -0.02, 0.02), comparison(0.05, 0.02, 0.
 ])
 def test_the_verdict_follows_both_comparisons(over_all, over_judged, status, words):
     finding = tails_finding(TailEffect("nDCG@10", 10, 50, 20, 3, 0.4, over_all, over_judged, (0.5, 0.4), {}, {}))
-    assert finding.status == status and words in finding.evidence and "nan" not in finding.evidence and finding.count == 20 and "3 documents go on" in finding.evidence
+    assert finding.status == status and finding.count == 20
+    assert words in finding.evidence and "3 documents go on" in finding.evidence and "nan" not in finding.evidence
 
 
 # --- the same words everywhere
@@ -213,7 +228,8 @@ def test_a_common_head_is_boilerplate_with_and_without_titles(model):
     assert boilerplate(model, own).status == "ok"
     for texts in ([PAGE * 5 + text for text in own], [f"{text}\n{PAGE * 5}" for text in own]):
         found = boilerplate(model, texts)
-        assert (found.id, found.status, found.count) == ("data.boilerplate.document", "doubt", 120) and found.rows[0]["texts"] == 120
+        assert (found.id, found.status, found.count) == ("data.boilerplate.document", "doubt",
+                                                         120) and found.rows[0]["texts"] == 120
     some = boilerplate(model, [PAGE * 5 + text if i < 10 else text for i, text in enumerate(own)])
     assert some.status == "ok" and some.count == 0  # ten of 120 are not a tenth
 
@@ -228,10 +244,13 @@ def test_any_script_and_order_is_read(model):
     assert boilerplate(model, texts) == boilerplate(model, texts[::-1])
 
 
-@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ, reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
-@pytest.mark.parametrize("file", ["scifact/corpus.jsonl", "cranfield/corpus.jsonl", "nl2bash/pairs_train.jsonl", "dblp_acm/texts.jsonl"])
+@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ,
+                    reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
+@pytest.mark.parametrize(
+    "file", ["scifact/corpus.jsonl", "cranfield/corpus.jsonl", "nl2bash/pairs_train.jsonl", "dblp_acm/texts.jsonl"])
 def test_public_sets_have_little(model, file):
     path = Path(os.environ["DEVELOPMENT_DATA"]) / file
-    texts = read_corpus(path).passages if path.name == "corpus.jsonl" else [str(row.get("text") or row["positive"]) for row in read_rows(path)]
+    texts = (read_corpus(path).passages if path.name == "corpus.jsonl"
+             else [str(row.get("text") or row["positive"]) for row in read_rows(path)])
     found = boilerplate(model, texts)
     assert found.status == "ok" and found.count < 20

@@ -1,4 +1,5 @@
-"""The linter of chapters 10a to 10b: real-looking scripts with their expected alarms, files that cannot be read, and code that is none of its business."""
+"""The linter of chapters 10a to 10b: real-looking scripts with their expected alarms, files that cannot be
+read, and code that is none of its business."""
 import ast
 import importlib.util
 import json
@@ -31,8 +32,11 @@ def rules(folder: Path, code: str) -> list[str]:
 
 
 def notebook(*cells, **more) -> str:
-    kinds = [("markdown", cell[1:]) if cell.startswith("#") and cell.startswith("#!") else ("code", cell) for cell in cells]
-    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"cell_type": kind, "source": text.splitlines(keepends=True)} for kind, text in kinds]} | more)
+    kinds = [("markdown", cell[1:]) if cell.startswith("#") and cell.startswith("#!") else ("code", cell)
+             for cell in cells]
+    return json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {},
+                       "cells": [{"cell_type": kind, "source": text.splitlines(keepends=True)} for kind, text in kinds]}
+                      | more)
 
 
 def library(*path: str) -> Path:
@@ -44,7 +48,8 @@ def library(*path: str) -> Path:
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name.partition(".")[0])
 def test_a_script_raises_exactly_the_alarms_that_are_written_beside_its_lines(script, tmp_path):
     lines = script.read_text(encoding="utf-8").split("\n")
-    wanted = {(number, *alarm.split()) for number, line in enumerate(lines, 1) if "# expect:" in line for alarm in line.partition("# expect:")[2].split(";")}
+    wanted = {(number, *alarm.split()) for number, line in enumerate(lines, 1) if "# expect:" in line
+              for alarm in line.partition("# expect:")[2].split(";")}
     found = raised(tmp_path, "\n".join(re.sub(r"\s*# expect:.*", "", line) for line in lines))
     assert {(alarm.line, alarm.rule, alarm.status) for alarm in found} == wanted
 
@@ -52,39 +57,47 @@ def test_a_script_raises_exactly_the_alarms_that_are_written_beside_its_lines(sc
 def test_the_scripts_cover_every_rule_but_the_unread_file():
     text = "".join(script.read_text(encoding="utf-8") for script in SCRIPTS)
     assert len(SCRIPTS) >= 15 and text.count("# expect:") >= 40
-    assert {rule for rule in RULES if rule not in text} <= {"pipeline.unread", "data.moved_import", "model.moved_import", "index.moved_import"}
+    assert {rule for rule in RULES if rule not in text} <= {"pipeline.unread", "data.moved_import",
+                                                            "model.moved_import", "index.moved_import"}
 
 
 def test_alarms_name_their_rule_layer_and_what_to_write_instead(tmp_path):
     for script in SCRIPTS:
         for alarm in raised(tmp_path, script.read_text(encoding="utf-8")):
-            assert alarm.layer == RULES[alarm.rule].layer and alarm.status in RULES[alarm.rule].status and alarm.instead and alarm.symptom
+            assert alarm.layer == RULES[alarm.rule].layer and alarm.status in RULES[
+                alarm.rule].status and alarm.instead and alarm.symptom
 
 
 def test_a_name_with_two_meanings_is_left_alone(tmp_path):
     assert rules(tmp_path, "model = SentenceTransformer('a')\nmodel.fit([])") == ["loss.legacy_fit"]
-    for other in ("if x:\n    model = KMeans()", "model = KMeans()", "for model in models: pass", "model, y = KMeans(), 1", "with x as model: pass", "del x; model = other", "model += 1"):
+    for other in ("if x:\n    model = KMeans()", "model = KMeans()", "for model in models: pass",
+                  "model, y = KMeans(), 1", "with x as model: pass", "del x; model = other", "model += 1"):
         assert rules(tmp_path, f"model = SentenceTransformer('a')\n{other}\nmodel.fit([])") == [], other
 
 
 def test_a_fallback_for_an_older_version_is_meant(tmp_path):
     old = "from sentence_transformers.losses import CoSENTLoss"
-    assert [alarm.rule for alarm in raised(tmp_path, f"try:\n    from x import y\nexcept ValueError:\n    {old}")] == ["loss.moved_import"]
+    assert [alarm.rule
+            for alarm in raised(tmp_path,
+                                f"try:\n    from x import y\nexcept ValueError:\n    {old}")] == ["loss.moved_import"]
     for guard in (f"try:\n    from x import y\nexcept ImportError:\n    {old}", f"if version < 5:\n    {old}"):
         assert raised(tmp_path, guard) == []
 
 
 def test_the_module_counts_and_not_the_class():
-    for right in ("sentence_transformers", "sentence_transformers.util", "sentence_transformers.cross_encoder", "sentence_transformers.sentence_transformer.losses", "mylib.losses"):
+    for right in ("sentence_transformers", "sentence_transformers.util", "sentence_transformers.cross_encoder",
+                  "sentence_transformers.sentence_transformer.losses", "mylib.losses"):
         assert moved(right) is None
-    assert moved("sentence_transformers.evaluation")[0] == "validate" and moved("sentence_transformers.cross_encoder.losses.MSELoss")[0] == "loss"
+    assert moved("sentence_transformers.evaluation")[0] == "validate" and moved(
+        "sentence_transformers.cross_encoder.losses.MSELoss")[0] == "loss"
 
 
 # --- against the installed library, which is read and not imported
 
 def test_the_old_addresses_are_those_of_the_library():
     tree = ast.parse(library("util", "deprecated_import.py").read_text(encoding="utf-8"))
-    forwarded = next(ast.literal_eval(node.value) for node in tree.body if isinstance(node, ast.Assign) and node.targets[0].id == "DEPRECATED_MODULE_PATHS")
+    forwarded = next(ast.literal_eval(node.value) for node in tree.body
+                     if isinstance(node, ast.Assign) and node.targets[0].id == "DEPRECATED_MODULE_PATHS")
     assert len(forwarded) > 100
     for old, new in forwarded.items():
         layer, home = moved(old)
@@ -92,7 +105,8 @@ def test_the_old_addresses_are_those_of_the_library():
         assert place.with_suffix(".py").is_file() or (place / "__init__.py").is_file(), home
         name = old.rpartition(".")[2]
         if name[0].isupper() and (place / "__init__.py").is_file() and not name.startswith("CE"):
-            assert re.search(rf"\b{name}\b", (place / "__init__.py").read_text(encoding="utf-8")), f"{name} is not offered by {home}"
+            assert re.search(rf"\b{name}\b",
+                             (place / "__init__.py").read_text(encoding="utf-8")), f"{name} is not offered by {home}"
 
 
 def test_present_names_of_arguments_exist_in_the_library():
@@ -105,7 +119,8 @@ def test_present_names_of_arguments_exist_in_the_library():
 
 def test_present_training_arguments_exist_and_removed_ones_do_not():
     place = Path(importlib.util.find_spec("transformers").origin).parent / "training_args.py"
-    fields = {node.target.id for node in ast.walk(ast.parse(place.read_text(encoding="utf-8"))) if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
+    fields = {node.target.id for node in ast.walk(ast.parse(place.read_text(encoding="utf-8")))
+              if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
     for old, new in OLD_ARGUMENTS["st.SentenceTransformerTrainingArguments"].items():
         assert old == "warmup_ratio" or old not in fields, old
         assert new.startswith("nothing") or re.match(r"\w+", new)[0] in fields, new
@@ -120,10 +135,14 @@ def test_packages_that_do_not_use_the_library_raise_no_alarm(package):
 def test_a_fit_is_not_mistaken_when_everything_is_followed(tmp_path):
     """Without the shortcut for files that never mention the library: each of these has many calls of a method fit."""
     place, fits = Path(importlib.util.find_spec("sklearn").origin).parent, []
-    for name in ("pipeline.py", "ensemble/_stacking.py", "cluster/_kmeans.py", "multiclass.py", "tests/test_pipeline.py"):
+    for name in ("pipeline.py", "ensemble/_stacking.py", "cluster/_kmeans.py",
+                 "multiclass.py", "tests/test_pipeline.py"):
         seen = trace(read_source(place / name).tree)
         fits += [call.name for call in seen.calls.values() if call.name.endswith("fit")]
-        assert raised(tmp_path, HEAD + (place / name).read_text(encoding="utf-8").replace("from __future__", "from future")) == [], name
+        assert raised(tmp_path,
+                      HEAD
+                      + (place / name).read_text(encoding="utf-8").replace("from __future__",
+                                                                           "from future")) == [], name
     assert len(fits) > 50 and not any(fit.startswith("st.") for fit in fits)
 
 
@@ -135,18 +154,23 @@ def test_the_project_follows_its_own_rules():
 # --- notebooks
 
 def test_names_carry_over_between_cells_and_lines_count_within_them(tmp_path):
-    (tmp_path / "a.ipynb").write_text(notebook("#!markdown", HEAD + "model = SentenceTransformer('a')", "texts = []\n\nmodel.fit(texts)"), encoding="utf-8")
+    (tmp_path / "a.ipynb").write_text(notebook("#!markdown", HEAD + "model = SentenceTransformer('a')",
+                                               "texts = []\n\nmodel.fit(texts)"), encoding="utf-8")
     (alarm,) = lint(tmp_path)
     assert (alarm.file, alarm.cell, alarm.line, alarm.rule) == ("a.ipynb", 2, 3, "loss.legacy_fit")
 
 
-MAGICS = ["%matplotlib inline", "!pip install \\\n   umap-learn", "%%bash\nfor x in *; do echo $x; done", "%%html\n<b>", "files = !ls *.py", "x = %sql select 1", "model?", "?model", "model.encode??",
-          "if True:\n    !ls\n    %cd ..", "%load_ext autoreload\n%autoreload 2", "%%time\nx = 1", "!echo it's (open", "%env TOKEN=a'b"]
+MAGICS = ["%matplotlib inline", "!pip install \\\n   umap-learn", "%%bash\nfor x in *; do echo $x; done", "%%html\n<b>",
+          "files = !ls *.py", "x = %sql select 1", "model?", "?model", "model.encode??",
+          "if True:\n    !ls\n    %cd ..", "%load_ext autoreload\n%autoreload 2", "%%time\nx = 1",
+          "!echo it's (open", "%env TOKEN=a'b"]
 
 
 @pytest.mark.parametrize("cell", MAGICS)
 def test_lines_for_ipython_do_not_break_a_cell(cell, tmp_path):
-    (tmp_path / "a.ipynb").write_text(notebook(HEAD + "model = SentenceTransformer('a')", cell + "\n" if cell.startswith("%%") else cell + "\nmodel.fit([])", "model.fit([])"), encoding="utf-8")
+    (tmp_path / "a.ipynb").write_text(notebook(HEAD + "model = SentenceTransformer('a')",
+                                               cell + "\n" if cell.startswith("%%") else cell + "\nmodel.fit([])",
+                                               "model.fit([])"), encoding="utf-8")
     found = lint(tmp_path)
     assert {alarm.rule for alarm in found} == {"loss.legacy_fit"}
     assert [(alarm.cell, alarm.line) for alarm in found][-1] == (3, 1)
@@ -154,36 +178,49 @@ def test_lines_for_ipython_do_not_break_a_cell(cell, tmp_path):
 
 
 def test_what_is_timed_is_followed(tmp_path):
-    (tmp_path / "a.ipynb").write_text(notebook(HEAD + "model = SentenceTransformer('a')", "%time model.fit([])", "%%time\nmodel.fit([])", "%timeit -n 1 -r 1 model.fit([])"), encoding="utf-8")
+    (tmp_path / "a.ipynb").write_text(notebook(HEAD + "model = SentenceTransformer('a')", "%time model.fit([])",
+                                               "%%time\nmodel.fit([])", "%timeit -n 1 -r 1 model.fit([])"),
+                                      encoding="utf-8")
     assert [(alarm.cell, alarm.line) for alarm in lint(tmp_path)] == [(2, 1), (3, 2), (4, 1)]
 
 
 def test_a_broken_cell_is_said_and_the_others_are_followed(tmp_path):
-    (tmp_path / "a.ipynb").write_text(notebook(HEAD, "x = 1\ndef (", "model = SentenceTransformer('a')\nmodel.fit([])"), encoding="utf-8")
+    (tmp_path / "a.ipynb").write_text(notebook(HEAD, "x = 1\ndef (", "model = SentenceTransformer('a')\nmodel.fit([])"),
+                                      encoding="utf-8")
     unread, fit = lint(tmp_path)
-    assert (unread.rule, unread.status, unread.cell, unread.line) == ("pipeline.unread", "doubt", 2, 2) and unread.symptom.startswith("not enough evidence: ")
+    assert (unread.rule, unread.status, unread.cell,
+            unread.line) == ("pipeline.unread", "doubt", 2, 2) and unread.symptom.startswith("not enough evidence: ")
     assert (fit.rule, fit.cell, fit.line) == ("loss.legacy_fit", 3, 2)
 
 
 # --- files
 
 @pytest.mark.parametrize("name, content, word", [
-    ("latin.py", "name = 'Jürgen'".encode("latin-1"), "UTF-8"), ("wide.py", (HEAD + "x = 1").encode("utf-16"), "UTF-8"), ("cookie.py", b"# coding: nonsense\n", "nonsense"),
+    ("latin.py", "name = 'Jürgen'".encode("latin-1"), "UTF-8"), ("wide.py", (HEAD + "x = 1").encode("utf-16"), "UTF-8"),
+    ("cookie.py", b"# coding: nonsense\n", "nonsense"),
     ("syntax.py", (HEAD + "def (").encode(), "syntax"), ("null.py", (HEAD + "x = '\0'").encode(), "null"),
-    ("deep.py", (HEAD + "x = " + "(" * 5000 + ")" * 5000).encode(), "nested"), ("chain.py", (HEAD + "x = " + "+".join(["y"] * 5000)).encode(), "nested"),
-    ("cut.ipynb", b'{"cells": [', "not JSON"), ("none.ipynb", b"", "not JSON"), ("list.ipynb", b"[]", "not a notebook"), ("cells.ipynb", b'{"nbformat": 4, "cells": [1]}', "not a notebook"),
-    ("old.ipynb", json.dumps({"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code", "input": HEAD}]}]}).encode(), "format 3"),
+    ("deep.py", (HEAD + "x = " + "(" * 5000 + ")" * 5000).encode(), "nested"),
+    ("chain.py", (HEAD + "x = " + "+".join(["y"] * 5000)).encode(), "nested"),
+    ("cut.ipynb", b'{"cells": [', "not JSON"), ("none.ipynb", b"", "not JSON"), ("list.ipynb", b"[]", "not a notebook"),
+    ("cells.ipynb", b'{"nbformat": 4, "cells": [1]}', "not a notebook"),
+    ("old.ipynb",
+     json.dumps({"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code", "input": HEAD}]}]}).encode(),
+     "format 3"),
 ])
 def test_what_cannot_be_read_is_said_with_its_reason(name, content, word, tmp_path):
     (tmp_path / name).write_bytes(content)
     (tmp_path / "fine.py").write_text(HEAD + "SentenceTransformer('a').fit([])", encoding="utf-8")
     alarms = {alarm.file: alarm for alarm in lint(tmp_path)}
-    assert alarms[name].rule == "pipeline.unread" and word.lower() in alarms[name].symptom.lower() and str(tmp_path) not in alarms[name].symptom
+    assert alarms[name].rule == "pipeline.unread" and word.lower() in alarms[name].symptom.lower() and str(
+        tmp_path) not in alarms[name].symptom
     assert alarms["fine.py"].rule == "loss.legacy_fit"
 
 
-@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf" + HEAD.encode(), "# coding: latin-1\nname = 'Jürgen'".encode("latin-1"), HEAD.encode() + b"x = '" + b"a" * 1_000_000 + b"'\n",
-                                     HEAD.replace("\n", "\r\n").encode(), HEAD.encode() + "名 = 'שלום 🙂'\n".encode(), HEAD.encode() + b"x = [" + b"1, " * 20_000 + b"]\n"])
+@pytest.mark.parametrize("content",
+                         [b"", b"\xef\xbb\xbf" + HEAD.encode(), "# coding: latin-1\nname = 'Jürgen'".encode("latin-1"),
+                          HEAD.encode() + b"x = '" + b"a" * 1_000_000 + b"'\n",
+                          HEAD.replace("\n", "\r\n").encode(), HEAD.encode() + "名 = 'שלום 🙂'\n".encode(),
+                          HEAD.encode() + b"x = [" + b"1, " * 20_000 + b"]\n"])
 def test_unusual_files_that_are_right_raise_nothing(content, tmp_path):
     (tmp_path / "a.py").write_bytes(content)
     assert lint(tmp_path) == []
@@ -216,12 +253,14 @@ def test_what_others_wrote_is_left_out_but_may_be_asked_for(tmp_path):
     (tmp_path / "environment" / "pyvenv.cfg").touch()
     (tmp_path / "directory.py").mkdir()
     assert [alarm.file for alarm in lint(str(tmp_path))] == ["a b/c/a.py"]
-    assert len(lint(tmp_path / "build")) == 1 and [alarm.file for alarm in lint(tmp_path / "build" / "a.py")] == ["a.py"]
+    assert len(lint(tmp_path / "build")) == 1 and [alarm.file
+                                                   for alarm in lint(tmp_path / "build" / "a.py")] == ["a.py"]
 
 
 def test_nothing_is_executed_and_nothing_heavy_imported(tmp_path):
     (tmp_path / "a.py").write_text(HEAD + f"open({str(tmp_path / 'ran')!r}, 'w')\nSentenceTransformer('a').fit([])")
-    code = f"import sys; from semantic_nb.lint import lint; assert len(lint({str(tmp_path)!r})) == 1; print([m for m in ('torch', 'numpy', 'sentence_transformers', 'pydantic', 'IPython') if m in sys.modules])"
+    code = (f"import sys; from semantic_nb.lint import lint; assert len(lint({str(tmp_path)!r})) == 1; print([m for m "
+            "in ('torch', 'numpy', 'sentence_transformers', 'pydantic', 'IPython') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
     assert not (tmp_path / "ran").exists()
@@ -244,26 +283,36 @@ def test_a_join_never_knows_more_than_its_parts(a, b, c):
     assert join(a, UNKNOWN).name == "?" and join(a, NOTHING) == a
 
 
-NAMES = ("SentenceTransformer('a')", "KMeans(2)", "None", "load()", "model", "other", "[model]", "model or other", "model if x else other")
-LINES = st.sampled_from([f"{name} = {value}" for name in ("model", "other") for value in NAMES] + ["if x:\n    model = KMeans(2)", "for model in other: pass", "def load(model=other):\n    return model",
-                                                                                              "class A:\n    model = other", "other.model = model", "del other", "global model", "model.fit(other)"])
+NAMES = ("SentenceTransformer('a')", "KMeans(2)", "None", "load()", "model", "other", "[model]",
+         "model or other", "model if x else other")
+LINES = st.sampled_from([
+    *(f"{name} = {value}" for name in ("model", "other") for value in NAMES), "if x:\n    model = KMeans(2)",
+    "for model in other: pass", "def load(model=other):\n    return model", "class A:\n    model = other",
+    "other.model = model", "del other", "global model", "model.fit(other)"])
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(LINES, max_size=8))
 def test_any_order_of_lines_comes_to_rest(lines):
-    code = HEAD + "from sklearn.cluster import KMeans\n" + "\n".join(lines) + "\nKMeans(2).fit(1)\nSentenceTransformer('b').fit(1)\n"
+    code = (HEAD + "from sklearn.cluster import KMeans\n" + "\n".join(lines)
+            + "\nKMeans(2).fit(1)\nSentenceTransformer('b').fit(1)\n")
     names = [call.name for call in trace(ast.parse(code)).calls.values()]
     assert "sklearn.cluster.KMeans().fit" in names and "st.SentenceTransformer().fit" in names
 
 
-@pytest.mark.parametrize("dotted, name", [("sentence_transformers.SentenceTransformer", "st.SentenceTransformer"), ("sentence_transformers.SentenceTransformer.SentenceTransformer", "st.SentenceTransformer"),
-                                          ("sentence_transformers.sparse_encoder.losses.CSRLoss", "st.sparseencoder.CSRLoss"), ("sentence_transformers.cross_encoder.CrossEncoder", "st.CrossEncoder"),
-                                          ("mylib.SentenceTransformer", "mylib.SentenceTransformer")])
+@pytest.mark.parametrize("dotted, name",
+                         [("sentence_transformers.SentenceTransformer", "st.SentenceTransformer"),
+                          ("sentence_transformers.SentenceTransformer.SentenceTransformer", "st.SentenceTransformer"),
+                          ("sentence_transformers.sparse_encoder.losses.CSRLoss",
+                           "st.sparseencoder.CSRLoss"),
+                          ("sentence_transformers.cross_encoder.CrossEncoder", "st.CrossEncoder"),
+                          ("mylib.SentenceTransformer", "mylib.SentenceTransformer")])
 def test_one_spelling_for_every_path(dotted, name):
     assert spelling(dotted) == name
 
 
 def test_only_documented_names_say_what_a_model_is():
-    assert [model_kind(name) for name in ("multi-qa-MiniLM-L6-dot-v1", "multi-qa-MiniLM-L6-cos-v1", "paraphrase-albert-small-v2", "runs/dot-model", "", "None")] == ["dot", "unit", "cosine", "", "", ""]
+    assert [model_kind(name)
+            for name in ("multi-qa-MiniLM-L6-dot-v1", "multi-qa-MiniLM-L6-cos-v1", "paraphrase-albert-small-v2",
+                         "runs/dot-model", "", "None")] == ["dot", "unit", "cosine", "", "", ""]
     assert expects_prefix("BAAI/bge-small-en-v1.5") and not expects_prefix("all-MiniLM-L6-v2")

@@ -25,12 +25,14 @@ def test_training_learns_keeps_history_and_is_reused(domain, settings):
     assert again.path == made.path
 
 
-@pytest.mark.parametrize("change", [{"stage": replace(STAGE, learning_rate=2e-3)}, {"settings": {"seed": 9}}, {"loss": {"scale": 10.0}}])
+@pytest.mark.parametrize(
+    "change", [{"stage": replace(STAGE, learning_rate=2e-3)}, {"settings": {"seed": 9}}, {"loss": {"scale": 10.0}}])
 def test_every_ancestor_counts(domain, settings, monkeypatch, change):
     seen = []
     monkeypatch.setattr("semantic_nb.loss.artifact", lambda name, recipe, *a, **k: seen.append(recipe))
     train_model(domain.spec.model.base, domain.pairs, STAGE, domain, settings)
-    train_model(domain.spec.model.base, domain.pairs, change.get("stage", STAGE), with_loss(domain, **change.get("loss", {})), replace(settings, **change.get("settings", {})))
+    train_model(domain.spec.model.base, domain.pairs, change.get("stage", STAGE),
+                with_loss(domain, **change.get("loss", {})), replace(settings, **change.get("settings", {})))
     assert seen[0] != seen[1]
 
 
@@ -61,27 +63,33 @@ def test_columns_that_would_be_misread_are_refused(domain):
     with pytest.raises(ContractError, match="loss.columns"):
         check_columns(pairs, domain.spec.loss.model_copy(update={"name": "TripletLoss"}))
     with pytest.raises(ContractError, match="loss.columns"):
-        check_columns(pairs, domain.spec.loss.model_copy(update={"hardness_mode": "hard_negatives", "mined_negatives": 1}))
+        check_columns(pairs,
+                      domain.spec.loss.model_copy(update={"hardness_mode": "hard_negatives", "mined_negatives": 1}))
     check_columns(replace(pairs, negatives=(("c",),)), domain.spec.loss.model_copy(update={"name": "TripletLoss"}))
 
 
 def test_one_anchor_makes_no_batch(domain, settings):
     with pytest.raises(ContractError, match="loss.batches"):
-        train_model(domain.spec.model.base, [PairSet("p", "asymmetric", ("a", "a"), ("b", "c"))], STAGE, domain, settings)
+        train_model(domain.spec.model.base,
+                    [PairSet("p", "asymmetric", ("a", "a"), ("b", "c"))], STAGE, domain, settings)
 
 
-@pytest.mark.parametrize("change", [{"name": "CachedMultipleNegativesRankingLoss"}, {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"},
-                                    {"hardness_mode": "in_batch_negatives", "hardness_strength": 5.0}])
+@pytest.mark.parametrize("change",
+                         [{"name": "CachedMultipleNegativesRankingLoss"},
+                          {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"},
+                          {"hardness_mode": "in_batch_negatives", "hardness_strength": 5.0}])
 @pytest.mark.parametrize("dims", [(), (32, 16, 8)])
 def test_every_formulation_trains(domain, settings, change, dims):
-    made = train_model(domain.spec.model.base, domain.pairs, Stage("f", 1, 1e-3, dims), with_loss(domain, **change), settings)
+    made = train_model(domain.spec.model.base, domain.pairs, Stage("f", 1, 1e-3, dims),
+                       with_loss(domain, **change), settings)
     assert made.manifest["facts"]["steps"] >= 1
 
 
 def test_triplets_and_two_symmetries_train(domain, settings):
     texts = [f"text number {i}" for i in range(40)]
     triplets = PairSet("t", "symmetric", tuple(texts[:20]), tuple(texts[20:]), (tuple(reversed(texts[20:])),))
-    assert train_model(domain.spec.model.base, [triplets], STAGE, with_loss(domain, name="TripletLoss"), settings).manifest["facts"]["pairs"] == {"t": 20}
+    assert train_model(domain.spec.model.base, [triplets], STAGE, with_loss(domain, name="TripletLoss"),
+                       settings).manifest["facts"]["pairs"] == {"t": 20}
     paraphrases = PairSet("paraphrases", "symmetric", tuple(texts[:20]), tuple(texts[20:]))
     both = train_model(domain.spec.model.base, [*domain.pairs, paraphrases], STAGE, domain, settings)
     assert set(both.manifest["facts"]["pairs"]) == {"paraphrases", *(p.name for p in domain.pairs)}
@@ -112,11 +120,16 @@ def test_a_diverging_loss_is_refused(domain, settings):
 def test_the_prompts_of_the_spec_stand_before_the_texts_in_training(domain, settings, monkeypatch):
     from sentence_transformers import SentenceTransformer
     prompts = {"query": "wonder ", "document": "answer "}
-    asking = replace(domain, spec=domain.spec.model_copy(update={"model": domain.spec.model.model_copy(update={"prompts": prompts})}))
+    asking = replace(domain,
+                     spec=domain.spec.model_copy(
+                         update={"model": domain.spec.model.model_copy(update={"prompts": prompts})}))
     seen, own = [], SentenceTransformer.preprocess
-    monkeypatch.setattr(SentenceTransformer, "preprocess", lambda self, inputs, prompt=None, **k: (seen.append((prompt, tuple(inputs))), own(self, inputs, prompt=prompt, **k))[1])
+    monkeypatch.setattr(SentenceTransformer,
+                        "preprocess", lambda self, inputs, prompt=None, **k: (
+                            seen.append((prompt, tuple(inputs))), own(self, inputs, prompt=prompt, **k))[1])
     train_model(domain.spec.model.base, domain.pairs[:1], Stage("asking", 1, 1e-3), asking, settings)
     anchors, positives = set(domain.pairs[0].anchors), set(domain.pairs[0].positives)
-    trained = [(prompt, inputs) for prompt, inputs in seen if len(inputs) > 8]   # smaller ones are the trainer's own statistics
+    # smaller ones are the trainer's own statistics
+    trained = [(prompt, inputs) for prompt, inputs in seen if len(inputs) > 8]
     assert {prompt for prompt, inputs in trained if set(inputs) <= anchors - positives} == {"wonder "}
     assert {prompt for prompt, inputs in trained if set(inputs) <= positives - anchors} == {"answer "}

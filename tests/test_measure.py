@@ -72,7 +72,9 @@ def test_pairs_of_different_length_are_refused():
 def test_a_run_file_is_read_by_ir_measures(tmp_path):
     import ir_measures
     run = {"q": {"a": 1.5, "b": 0.5}}
-    assert [(r.query_id, r.doc_id, r.score) for r in ir_measures.read_trec_run(str(write_run(tmp_path / "x.trec", run, "x")))] == [("q", "a", 1.5), ("q", "b", 0.5)]
+    assert [(r.query_id, r.doc_id, r.score)
+            for r in ir_measures.read_trec_run(str(write_run(tmp_path / "x.trec", run, "x")))] == [
+                ("q", "a", 1.5), ("q", "b", 0.5)]
 
 
 def test_bm25_finds_words_and_nothing_else():
@@ -80,7 +82,8 @@ def test_bm25_finds_words_and_nothing_else():
     assert list(bm25(corpus, {"q": "sort", "r": "zebra"})["q"]) == ["a"] and bm25(corpus, {"r": "zebra"})["r"] == {}
 
 
-@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ, reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
+@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ,
+                    reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
 def test_bm25_reproduces_the_published_scifact_figure():
     folder = Path(os.environ["DEVELOPMENT_DATA"]) / "scifact"
     corpus = read_corpus(folder / "corpus.jsonl")

@@ -47,20 +47,23 @@ def test_only_a_better_model_leaves(two_stages, domain, settings, outcome, shipp
     made = ship(two_stages[1], decision, domain, settings)
     assert made.manifest["facts"]["shipped"] == shipped
     plain = SentenceTransformer(str(made.path / "model"))
-    assert plain.similarity_fn_name == "cosine" and plain.prompts == {"query": "", "document": ""} and plain.max_seq_length == 32
+    assert plain.similarity_fn_name == "cosine" and plain.prompts == {"query": "",
+                                                                      "document": ""} and plain.max_seq_length == 32
     card = (made.path / "model" / "README.md").read_text()
     assert "16 dimensions" in card and "Gate:" in card
 
 
 def test_the_gate_reads_the_declared_metric_size_and_split(two_stages, domain, settings):
     decision = gate(two_stages[1], domain, settings)
-    assert (decision.metric, decision.dim, decision.split, decision.comparison.n) == ("nDCG@10", 16, "test", len(domain.splits["test"].queries))
+    assert (decision.metric, decision.dim, decision.split,
+            decision.comparison.n) == ("nDCG@10", 16, "test", len(domain.splits["test"].queries))
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "ivfpq"])
 def test_every_type_searches_by_inner_product_and_reaches_its_recall(spec, kind):
     data, queries = vectors(4000), vectors(50, seed=1)
-    index = build_index(data, with_type(spec, type=kind, nlist=40 if "ivf" in kind else None, pq_m=16 if kind == "ivfpq" else None))
+    index = build_index(
+        data, with_type(spec, type=kind, nlist=40 if "ivf" in kind else None, pq_m=16 if kind == "ivfpq" else None))
     assert index.metric_type == faiss.METRIC_INNER_PRODUCT
     _, exact = faiss.knn(queries, data, 10, metric=faiss.METRIC_INNER_PRODUCT)
     effort, tried = tune_effort(index, queries, exact, 0.95, 10)
@@ -76,8 +79,10 @@ def test_auto_follows_size_and_memory(spec):
 
 
 @pytest.mark.parametrize("change, data, layer", [
-    ({}, vectors(10, 8), "index.dim"), ({}, vectors(10) * 2, "index.vectors"), ({}, np.full((10, 16), NAN, "float32"), "index.vectors"),
-    ({"type": "ivf", "nlist": 10}, vectors(300), "index.training"), ({"type": "ivfpq", "nlist": 2}, vectors(200), "index.training")])
+    ({}, vectors(10, 8), "index.dim"), ({}, vectors(10) * 2, "index.vectors"),
+    ({}, np.full((10, 16), NAN, "float32"), "index.vectors"),
+    ({"type": "ivf", "nlist": 10}, vectors(300), "index.training"),
+    ({"type": "ivfpq", "nlist": 2}, vectors(200), "index.training")])
 def test_what_cannot_be_indexed_is_refused(spec, change, data, layer):
     with pytest.raises(ContractError) as refusal:
         build_index(data, with_type(spec, **change))
@@ -126,11 +131,14 @@ def test_another_models_question_is_refused_by_name(served, domain, settings):
 def test_another_prompt_or_length_is_refused(served, domain, settings, change):
     model, made = served
     with pytest.raises(ContractError, match="index.model"):
-        open_index(made.path, load_encoder(domain.spec.model.base, domain.spec.model.model_copy(update=change), settings))
+        open_index(made.path,
+                   load_encoder(domain.spec.model.base, domain.spec.model.model_copy(update=change), settings))
 
 
-@pytest.mark.parametrize("damage", [lambda p: (p / "index.faiss").write_bytes((p / "index.faiss").read_bytes()[:200]), lambda p: (p / "index.faiss").unlink(), lambda p: (p / "ids.json").write_text("["),
-                                    lambda p: (p / "manifest.json").write_text("{}"), shutil.rmtree])
+@pytest.mark.parametrize("damage", [
+    lambda p: (p / "index.faiss").write_bytes((p / "index.faiss").read_bytes()[:200]),
+    lambda p: (p / "index.faiss").unlink(), lambda p: (p / "ids.json").write_text("["),
+    lambda p: (p / "manifest.json").write_text("{}"), shutil.rmtree])
 def test_a_damaged_index_is_refused_and_the_good_one_stays(served, tmp_path, damage):
     model, made = served
     shutil.copytree(made.path, tmp_path / "copy")
@@ -157,11 +165,13 @@ def rewrite(kind, scale=1.0):
 
 
 def reorder(pick):
-    return lambda folder, documents: (folder / "ids.json").write_text(json.dumps(pick(json.loads((folder / "ids.json").read_text()))))
+    return lambda folder, documents: (folder / "ids.json").write_text(
+        json.dumps(pick(json.loads((folder / "ids.json").read_text()))))
 
 
 @pytest.mark.parametrize("change, layer", [
-    (rewrite(faiss.IndexFlatIP), None), (rewrite(faiss.IndexFlatIP, 1.1), "index.answers"), (rewrite(faiss.IndexFlatL2), "index.metric"),
+    (rewrite(faiss.IndexFlatIP), None), (rewrite(faiss.IndexFlatIP, 1.1), "index.answers"),
+    (rewrite(faiss.IndexFlatL2), "index.metric"),
     (reorder(lambda ids: ids[::-1]), "index.answers"), (reorder(lambda ids: ids[1:]), "index.ids")])
 def test_an_index_that_changed_is_refused_though_its_checksums_fit(served, domain, settings, tmp_path, change, layer):
     model, made = served
@@ -189,7 +199,8 @@ def test_a_replaced_tokenizer_is_refused_though_the_weights_are_the_same(served,
         open_index(made.path, model)
 
 
-@pytest.mark.parametrize("facts, layer", [({"corpus": "0" * 16}, "index.corpus"), ({"model": {"weights": "0" * 64}}, "index.model")])
+@pytest.mark.parametrize("facts, layer",
+                         [({"corpus": "0" * 16}, "index.corpus"), ({"model": {"weights": "0" * 64}}, "index.model")])
 def test_another_index_in_the_place_of_this_one_is_refused(served, domain, settings, facts, layer):
     model, made = served
     seal(made.path, **facts)
@@ -200,7 +211,8 @@ def test_another_index_in_the_place_of_this_one_is_refused(served, domain, setti
 
 def test_a_recall_below_the_target_is_refused(domain, settings, monkeypatch):
     model = load_encoder(domain.spec.model.base, domain.spec.model, settings)
-    approximate = replace(domain, spec=domain.spec.model_copy(update={"index": domain.spec.index.model_copy(update={"type": "hnsw"})}))
+    approximate = replace(
+        domain, spec=domain.spec.model_copy(update={"index": domain.spec.index.model_copy(update={"type": "hnsw"})}))
     monkeypatch.setattr("semantic_nb.index.tune_effort", lambda *a: (1, [{"effort": 1, "recall": 0.5, "ms": 0.1}]))
     monkeypatch.setattr("semantic_nb.index.source_of", lambda *functions: "0")
     with pytest.raises(ContractError, match="index.recall"):

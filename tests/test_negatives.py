@@ -11,7 +11,8 @@ from scipy import sparse
 
 from semantic_nb.core import ContractError
 from semantic_nb.data import PairSet
-from semantic_nb.negatives import BY_WORDING, GRADES, Conflicts, batch_risk, conflict_free, drop_false_negatives, false_negatives, find_conflicts, negatives_finding
+from semantic_nb.negatives import (BY_WORDING, GRADES, Conflicts, batch_risk, conflict_free, drop_false_negatives,
+                                   false_negatives, find_conflicts, negatives_finding)
 
 ROOT = Path(__file__).parents[1]
 INVERSE = "Compute the multiplicative inverse of a square matrix given as a two dimensional array of numbers"
@@ -24,7 +25,8 @@ def pair_set(anchors, positives):
 
 def with_cells(n, cells):
     cells = sorted({(i, j) for i, j in cells if i != j})
-    table = sparse.csr_matrix((np.ones(len(cells), np.int8), tuple(np.array(cells, int).reshape(-1, 2).T)), shape=(n, n))
+    table = sparse.csr_matrix((np.ones(len(cells), np.int8), tuple(np.array(cells, int).reshape(-1, 2).T)),
+                              shape=(n, n))
     return Conflicts(pair_set([f"a{i}" for i in range(n)], [f"p{i}" for i in range(n)]), table)
 
 
@@ -136,14 +138,16 @@ def test_given_vectors_follow_the_draw():
     pairs = pair_set((f"a{i}" for i in range(300)), (f"p{i}" for i in range(300)))
     vectors = dict(zip([*pairs.anchors, *pairs.positives], draw.normal(size=(600, 4))))
     arrays = tuple(np.array([vectors[t] for t in side]) for side in (pairs.anchors, pairs.positives))
-    one, other = (false_negatives(pairs, given, 16, sample=100, counted=GRADES) for given in (arrays, lambda texts, role: np.array([vectors[t] for t in texts])))
+    one, other = (false_negatives(pairs, given, 16, sample=100, counted=GRADES)
+                  for given in (arrays, lambda texts, role: np.array([vectors[t] for t in texts])))
     assert one == other and one.count > 0
 
 
 def test_rows_name_the_pairs_of_the_whole_set():
     pairs = pair_set([f"a{i}" for i in range(200)], [f"p{i // 50}" for i in range(200)])
     for row in false_negatives(pairs, None, 8, sample=20).rows:
-        assert (pairs.anchors[row["row"]], pairs.positives[row["row"]], pairs.positives[row["other"]]) == (row["anchor"], row["positive"], row["also"])
+        assert (pairs.anchors[row["row"]], pairs.positives[row["row"]],
+                pairs.positives[row["other"]]) == (row["anchor"], row["positive"], row["also"])
 
 
 # --- the remedies
@@ -154,28 +158,35 @@ def test_no_batch_holds_a_conflict_and_no_pair_is_lost(cells, size):
     import torch
     from datasets import Dataset
     conflicts = with_cells(12, cells)
-    batches = list(conflict_free(conflicts)(Dataset.from_dict(conflicts.pairs.columns()), batch_size=size, drop_last=False, generator=torch.Generator(), seed=1))
+    batches = list(conflict_free(conflicts)(Dataset.from_dict(conflicts.pairs.columns()), batch_size=size,
+                                            drop_last=False, generator=torch.Generator(), seed=1))
     held = {(i, j) for batch in batches for i in batch for j in batch}
     assert not held & {(i, j) for i, j in cells if i != j} and sorted(set(sum(batches, []))) == list(range(12))
 
 
 def test_the_trainer_takes_the_sampler(tiny_model, tmp_path):
     from datasets import Dataset
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (SentenceTransformer, SentenceTransformerTrainer,
+                                       SentenceTransformerTrainingArguments)
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
     conflicts = with_cells(12, {(i, i + 1) for i in range(11)})
     mined = replace(conflicts.pairs, negatives=(tuple(f"n{i}" for i in range(12)),)).take(list(reversed(range(12))))
     model = SentenceTransformer(str(tiny_model), device="cpu")
-    arguments = SentenceTransformerTrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4, batch_sampler=conflict_free(conflicts), report_to="none", use_cpu=True)
-    trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=Dataset.from_dict(mined.columns()), loss=MultipleNegativesRankingLoss(model))
+    arguments = SentenceTransformerTrainingArguments(output_dir=str(tmp_path), per_device_train_batch_size=4,
+                                                     batch_sampler=conflict_free(conflicts),
+                                                     report_to="none", use_cpu=True)
+    trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=Dataset.from_dict(mined.columns()),
+                                         loss=MultipleNegativesRankingLoss(model))
     batches = [sorted(11 - row for row in batch) for batch in trainer.get_train_dataloader().batch_sampler]
-    assert sorted(sum(batches, [])) == list(range(12)) and all(b - a > 1 for batch in batches for a, b in zip(batch, batch[1:]))
+    assert sorted(sum(batches, [])) == list(range(12)) and all(b - a > 1 for batch in batches
+                                                               for a, b in zip(batch, batch[1:]))
 
 
 def test_a_pair_that_nobody_looked_at_is_refused():
     from datasets import Dataset
     with pytest.raises(ContractError) as error:
-        conflict_free(with_cells(3, []))(Dataset.from_dict({"anchor": ["new"], "positive": ["pair"]}), batch_size=2, drop_last=False)
+        conflict_free(with_cells(3, []))(Dataset.from_dict({"anchor": ["new"], "positive": ["pair"]}),
+                                         batch_size=2, drop_last=False)
     assert error.value.layer == "loss.batches"
 
 
@@ -193,7 +204,8 @@ def test_the_filter_leaves_no_conflict_and_drops_nothing_in_vain(cells):
 def test_the_filter_counts_by_reason():
     pairs = pair_set(["a", "a", "b", "c", "d"], [TEXTS[0], TEXTS[0], TEXTS[0], TEXTS[1], TEXTS[2]])
     kept, finding = drop_false_negatives(find_conflicts(pairs))
-    assert kept.anchors == ("a", "d") and finding.evidence == "3 of 5 pairs left out: 1 exact repeat, 1 identical, 1 near-copy"
+    assert kept.anchors == (
+        "a", "d") and finding.evidence == "3 of 5 pairs left out: 1 exact repeat, 1 identical, 1 near-copy"
     both = pair_set(["a", "b", "b"], [TEXTS[0], TEXTS[2], TEXTS[1]])
     assert drop_false_negatives(find_conflicts(both))[1].evidence == "1 of 3 pairs left out: 1 identical"
     assert finding.status == "doubt" and drop_false_negatives(find_conflicts(pairs.take([0, 4])))[1].status == "ok"
@@ -231,16 +243,19 @@ def test_one_text_for_all_is_a_finding_for_a_sample_and_refused_for_the_whole():
 
 
 def test_a_hundred_thousand_pairs_take_seconds():
-    pairs = pair_set((f"question {i} on topic {i % 977}" for i in range(100_000)), (f"answer {i} about {i % 1009} and {i % 499}" for i in range(100_000)))
+    pairs = pair_set((f"question {i} on topic {i % 977}" for i in range(100_000)),
+                     (f"answer {i} about {i % 1009} and {i % 499}" for i in range(100_000)))
     start = perf_counter()
-    found = false_negatives(pairs, lambda texts, role: np.random.default_rng(len(role)).normal(size=(len(texts), 64)), 64)
+    found = false_negatives(pairs, lambda texts, role: np.random.default_rng(len(role)).normal(size=(len(texts), 64)),
+                            64)
     assert perf_counter() - start < 10 and "2,000 of 100,000" in found.evidence
 
 
 # --- negatives that answer
 
 def test_negatives_that_say_what_a_positive_says():
-    anchors, positives = [f"question {i}" for i in range(40)], [f"{INVERSE} number{i} of{i} many{i} kinds{i}" for i in range(40)]
+    anchors, positives = ([f"question {i}" for i in range(40)],
+                          [f"{INVERSE} number{i} of{i} many{i} kinds{i}" for i in range(40)])
     other, pairs = positives[1:] + positives[:1], pair_set(anchors, positives)
     with_negatives = lambda *columns: negatives_finding(replace(pairs, negatives=tuple(map(tuple, columns))))
     assert with_negatives(other).status == "ok"

@@ -16,7 +16,8 @@ QUERIES = [json.loads(line) for line in (FOLDER / "queries.jsonl").read_text(enc
 
 
 def qrels(split):
-    rows = [line.split("\t") for line in (FOLDER / "qrels" / f"{split}.tsv").read_text(encoding="utf-8").splitlines()[1:]]
+    rows = [line.split("\t")
+            for line in (FOLDER / "qrels" / f"{split}.tsv").read_text(encoding="utf-8").splitlines()[1:]]
     return [(q, d, int(g)) for q, d, g in rows]
 
 
@@ -67,19 +68,23 @@ def test_equal_functions_of_two_libraries_fall_together(corpus):
 
 
 def test_the_corpus_is_large_quiet_and_names_no_machine(corpus):
-    assert len(corpus) > 10_000 and {m["library"] for m in corpus.metadata} == {"python", "numpy", "scipy", "pandas", "sklearn", "matplotlib", "torch"}
+    assert len(corpus) > 10_000 and {m["library"] for m in corpus.metadata} == {
+        "python", "numpy", "scipy", "pandas", "sklearn", "matplotlib", "torch"}
     text = "\n".join(corpus.passages)
-    assert not re.search(r"at 0x[0-9a-f]{6}", text) and str(ROOT) not in text and all(len(t.split()) >= 8 for t in corpus.texts)
+    assert not re.search(r"at 0x[0-9a-f]{6}",
+                         text) and str(ROOT) not in text and all(len(t.split()) >= 8 for t in corpus.texts)
     assert not any(part.startswith("_") for id in corpus.ids for part in id.split("."))
 
 
 def test_the_quick_corpus_holds_every_relevant_document(settings):
     domain = load_domain(load_spec(FOLDER / "spec.toml"), settings)
-    assert 2_900 <= len(domain.corpus) <= 3_100 and all(split.relevant() <= set(domain.corpus.ids) for split in domain.splits.values())
+    assert 2_900 <= len(domain.corpus) <= 3_100 and all(split.relevant() <= set(domain.corpus.ids)
+                                                        for split in domain.splits.values())
 
 
 def test_judgments_are_the_frozen_ones():
-    frozen = fingerprint({split: file_hash(FOLDER / "qrels" / f"{split}.tsv") for split in ("dev", "test", "production")})
+    frozen = fingerprint({split: file_hash(FOLDER / "qrels" / f"{split}.tsv")
+                          for split in ("dev", "test", "production")})
     assert frozen in (FOLDER / "README.md").read_text(encoding="utf-8")
 
 

@@ -1,4 +1,5 @@
-"""The repository keeps its own promises; each check is proven on a copy that passes before it is broken and fails after."""
+"""The repository keeps its own promises; each check is proven on a copy that
+passes before it is broken and fails after."""
 import filecmp
 import json
 import os
@@ -14,7 +15,8 @@ BIN = Path(sys.executable).parent
 
 
 def command(folder, *arguments):
-    environment = {k: v for k, v in os.environ.items() if k != "IN_TEST"} | {"PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1"}
+    environment = ({k: v for k, v in os.environ.items() if k != "IN_TEST"}
+                   | {"PYTHONPATH": str(folder), "HF_HUB_OFFLINE": "1"})
     return subprocess.run(list(map(str, arguments)), cwd=folder, capture_output=True, text=True, env=environment)
 
 
@@ -24,13 +26,16 @@ def copy(folder: Path, *chapters: str) -> Path:
         shutil.copy(ROOT / name, folder / name)
     shutil.copytree(ROOT / "semantic_nb", folder / "semantic_nb", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "data", folder / "data")
-    shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=lambda where, names: [n for n in names if n in (".ipynb_checkpoints", "__pycache__") or (chapters and n.endswith(".ipynb") and n not in chapters)])
+    shutil.copytree(ROOT / "nbs", folder / "nbs",
+                    ignore=lambda where, names: [n for n in names if n in (".ipynb_checkpoints", "__pycache__")
+                                                 or (chapters and n.endswith(".ipynb") and n not in chapters)])
     return folder
 
 
 def differences(a: Path, b: Path) -> list[str]:
     found = filecmp.dircmp(a, b, ignore=["__pycache__"])
-    mine = [str(a / n) for n in found.left_only + found.right_only + filecmp.cmpfiles(a, b, found.common_files, shallow=False)[1]]
+    mine = [str(a / n)
+            for n in found.left_only + found.right_only + filecmp.cmpfiles(a, b, found.common_files, shallow=False)[1]]
     return mine + [name for sub in found.common_dirs for name in differences(a / sub, b / sub)]
 
 
@@ -57,7 +62,8 @@ def unclean(folder: Path) -> list[str]:
 
 
 def nbval(folder: Path, chapter: str = "00_core.ipynb"):
-    return command(folder, sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p", "no:cacheprovider", f"nbs/{chapter}")
+    return command(folder, sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p",
+                   "no:cacheprovider", f"nbs/{chapter}")
 
 
 def edit(path: Path, change) -> None:
@@ -74,8 +80,9 @@ def test_the_package_is_what_the_notebooks_export(tmp_path):
     assert drift(copy(tmp_path)) == []
 
 
-@pytest.mark.parametrize("mutate", [lambda p: (p / "core.py").write_text((p / "core.py").read_text().replace("seed", "sead", 1)), lambda p: (p / "orphan.py").write_text("x = 1\n"),
-                                    lambda p: (p / "spec.py").unlink()])
+@pytest.mark.parametrize("mutate", [
+    lambda p: (p / "core.py").write_text((p / "core.py").read_text().replace("seed", "sead", 1)),
+    lambda p: (p / "orphan.py").write_text("x = 1\n"), lambda p: (p / "spec.py").unlink()])
 def test_a_hand_edited_package_is_noticed(tmp_path, mutate):
     folder = copy(tmp_path)
     assert drift(folder) == []
@@ -120,14 +127,16 @@ def test_a_broken_chapter_fails(tmp_path, mutation):
 
 def test_a_skip_with_a_reason_passes(tmp_path):
     folder = copy(tmp_path, "00_core.ipynb")
-    edit(folder / "nbs" / "00_core.ipynb", lambda cells: cells[-1].update(source=["# NBVAL_SKIP because this test skips it\n", *cells[-1]["source"]]))
+    edit(folder / "nbs" / "00_core.ipynb", lambda cells: cells[-1].update(
+        source=["# NBVAL_SKIP because this test skips it\n", *cells[-1]["source"]]))
     assert nbval(folder).returncode == 0
 
 
 def test_outputs_name_no_machine_and_no_warning():
     for path in (ROOT / "nbs").rglob("*.ipynb"):
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]:
-            text = json.dumps([{k: v for k, v in (o.get("data") or o).items() if not k.startswith("image")} for o in cell.get("outputs", [])])
+            text = json.dumps([{k: v for k, v in (o.get("data") or o).items() if not k.startswith("image")}
+                               for o in cell.get("outputs", [])])
             for word in (str(ROOT), str(Path.home()) + "/", "/tmp/", "Traceback (most", "Warning:", "widget-view+json"):
                 assert word not in text, f"{path.name}: {word} in {text[:300]}"
 
@@ -137,6 +146,25 @@ def test_every_chapter_has_outputs_and_a_picture():
         cells = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
         assert any("image/png" in o.get("data", {}) for c in cells for o in c["outputs"]), path.name
         assert sum(bool(c["outputs"]) for c in cells) >= len(cells) // 3, path.name
+
+
+WIDEST = 120  # what JupyterLab shows beside its file browser in a window of 1,400 pixels
+
+
+def wide(folder: Path) -> list[str]:
+    """Lines of code in chapters and tests that a reader would have to scroll sideways for."""
+    code = [(path.name, "".join(cell["source"])) for path in (folder / "nbs").rglob("*.ipynb")
+            for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+    code += [(path.name, path.read_text(encoding="utf-8")) for part in ("nbs", "tests")
+             for path in (folder / part).rglob("*.py")]
+    return [f"{name}: {line.strip()}" for name, text in code for line in text.splitlines() if len(line) > WIDEST]
+
+
+def test_no_line_of_code_is_wider_than_the_page(tmp_path):
+    assert wide(ROOT) == []
+    folder = copy(tmp_path, "00_core.ipynb")
+    edit(folder / "nbs" / "00_core.ipynb", lambda cells: cells[0].update(source=["x = 1" + " + 1" * 30]))
+    assert len(wide(folder)) == 1
 
 
 def test_the_readme_is_made_from_the_index():
@@ -159,5 +187,7 @@ def test_legacy_calls_are_nowhere():
 
 
 def test_importing_is_light():
-    done = command(ROOT, sys.executable, "-c", "import semantic_nb, semantic_nb.cli, sys; print([m for m in ('torch', 'faiss', 'umap', 'sklearn', 'pandas', 'matplotlib') if m in sys.modules])")
+    done = command(ROOT, sys.executable, "-c",
+                   "import semantic_nb, semantic_nb.cli, sys; print([m for m in ('torch', 'faiss', 'umap', 'sklearn', "
+                   "'pandas', 'matplotlib') if m in sys.modules])")
     assert done.stdout.strip() == "[]", done.stdout + done.stderr

@@ -12,9 +12,12 @@ from semantic_nb.spec import RULES, load_spec, parse_spec
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "data" / "pydocs"
 RAW = tomllib.loads((FOLDER / "spec.toml").read_text(encoding="utf-8"))
-REQUIRED = [("data", key) for key in ("corpus", "queries", "qrels", "pair_type", "symmetry", "pairs")] + [("loss", "name"), ("loss", "scale"), ("model", "base"), ("model", "similarity"),
-            ("model", "dims"), ("model", "max_tokens"), ("training", "batch_size"), ("index", "type"), ("index", "dim"), ("index", "similarity"), ("index", "documents"),
-            ("clustering", "method"), ("clustering", "threshold"), ("validation", "metric"), ("validation", "k"), ("validation", "dev"), ("validation", "test"), ("validation", "eval_every")]
+REQUIRED = [*(("data", key) for key in ("corpus", "queries", "qrels", "pair_type", "symmetry", "pairs")),
+            ("loss", "name"), ("loss", "scale"), ("model", "base"), ("model", "similarity"), ("model", "dims"),
+            ("model", "max_tokens"), ("training", "batch_size"),
+            ("index", "type"), ("index", "dim"), ("index", "similarity"), ("index", "documents"),
+            ("clustering", "method"), ("clustering", "threshold"), ("validation", "metric"), ("validation", "k"),
+            ("validation", "dev"), ("validation", "test"), ("validation", "eval_every")]
 
 
 @pytest.mark.parametrize("section, key", REQUIRED)
@@ -44,9 +47,13 @@ def test_malformed_toml_is_refused(tmp_path, text):
 
 
 @pytest.mark.parametrize("change, rule", [
-    (("data", {"pair_type": "triplets"}), "data.pair_type"), (("loss", {"directions": ["doc_to_query"]}), "loss.formulation"), (("loss", {"partition_mode": "per_direction", "directions": ["query_to_doc", "doc_to_doc"]}), "loss.formulation"),
-    (("index", {"nlist": 4096}), "index.type"), (("index", {"pq_m": 7}), "index.type"), (("index", {"type": "ivfpq"}), "index.type"), (("validation", {"test": "dev"}), "validate.evidence"),
-    (("validation", {"k": 5}), "validate.evidence"), (("validation", {"metric": "loss"}), "validate.metric"), (("model", {"dims": [384, 128, 256]}), "model.dims"),
+    (("data", {"pair_type": "triplets"}), "data.pair_type"),
+    (("loss", {"directions": ["doc_to_query"]}), "loss.formulation"),
+    (("loss", {"partition_mode": "per_direction", "directions": ["query_to_doc", "doc_to_doc"]}), "loss.formulation"),
+    (("index", {"nlist": 4096}), "index.type"), (("index", {"pq_m": 7}), "index.type"),
+    (("index", {"type": "ivfpq"}), "index.type"), (("validation", {"test": "dev"}), "validate.evidence"),
+    (("validation", {"k": 5}), "validate.evidence"), (("validation", {"metric": "loss"}), "validate.metric"),
+    (("model", {"dims": [384, 128, 256]}), "model.dims"),
     (("model", {"base": "multi-qa-mpnet-base-dot-v1", "dims": [768, 128]}), "model.similarity")])
 def test_contradictions(change, rule):
     raw = copy.deepcopy(RAW)
@@ -85,4 +92,5 @@ def test_only_descending_sizes_from_the_models_own_pass(dims):
 def test_renderings_say_what_the_spec_says():
     spec = load_spec(FOLDER / "spec.toml")
     assert len(checklist(spec).rows) == len(RULES) and all(row["kept"] == "yes" for row in checklist(spec).rows)
-    assert str(spec.index.dim) in str(pipeline_map(spec)) and spec.model.base in brief(spec) and "never `.fit()`" in brief(spec)
+    assert str(spec.index.dim) in str(pipeline_map(spec)) and spec.model.base in brief(
+        spec) and "never `.fit()`" in brief(spec)

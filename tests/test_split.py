@@ -7,9 +7,12 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.core import ContractError
 from semantic_nb.data import Corpus, Judged, PairSet, read_corpus, read_judged
-from semantic_nb.split import copy_groups, giant_component, leak_free, load_domain, pairs_from_documents, parts, split_queries
+from semantic_nb.split import (copy_groups, giant_component, leak_free, load_domain,
+                               pairs_from_documents, parts, split_queries)
 
-links = st.dictionaries(st.sampled_from("abcdefgh"), st.dictionaries(st.sampled_from("123456789"), st.integers(1, 2), min_size=1, max_size=3), min_size=1)
+links = st.dictionaries(st.sampled_from("abcdefgh"),
+                        st.dictionaries(st.sampled_from("123456789"), st.integers(1, 2), min_size=1, max_size=3),
+                        min_size=1)
 
 
 @given(links)
@@ -24,9 +27,11 @@ def test_no_document_is_judged_in_two_splits(qrels):
 @given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=20), st.sets(st.sampled_from("abcdef")))
 @hypothesis_settings(max_examples=80, deadline=None)
 def test_leak_free_drops_exactly_what_is_held_out(documents, held):
-    pairs = PairSet("p", "asymmetric", tuple(f"anchor {i}" for i in range(len(documents))), tuple(documents), (), tuple(documents))
+    pairs = PairSet("p", "asymmetric", tuple(f"anchor {i}" for i in range(len(documents))),
+                    tuple(documents), (), tuple(documents))
     kept, finding = leak_free(pairs, held, set())
-    assert not set(kept.documents) & held and finding.count == sum(d in held for d in documents) == len(pairs) - len(kept)
+    assert not set(kept.documents) & held and finding.count == sum(d in held
+                                                                   for d in documents) == len(pairs) - len(kept)
 
 
 def corpus(texts, metadata=None):
@@ -36,16 +41,19 @@ def corpus(texts, metadata=None):
 
 def test_near_copies_and_linked_names_fall_together():
     text = "Compute the multiplicative inverse of a square matrix given as a two dimensional array of numbers"
-    found = copy_groups(corpus([text, text + " quickly", "plot a line on some axes", "draw many points"], ({}, {}, {"group": "x"}, {"group": "x"})))
+    found = copy_groups(corpus([text, text + " quickly", "plot a line on some axes", "draw many points"],
+                               ({}, {}, {"group": "x"}, {"group": "x"})))
     assert found[0] == found[1] != found[2] == found[3]
 
 
 def test_parts_do_not_depend_on_the_order():
-    texts = [f"document number {i} about {'sorting' if i % 2 else 'plotting'} things of kind {i * 7919}" for i in range(40)]
+    texts = [f"document number {i} about {'sorting' if i % 2 else 'plotting'} things of kind {i * 7919}"
+             for i in range(40)]
     whole = corpus(texts)
     turned = Corpus(*(tuple(reversed(column)) for column in (whole.ids, whole.titles, whole.texts, whole.metadata)))
     groups = np.arange(40)
-    assert dict(zip(whole.ids, parts(whole, {"a": 0.5, "b": 0.5}, groups))) == dict(zip(turned.ids, parts(turned, {"a": 0.5, "b": 0.5}, groups)))
+    assert dict(zip(whole.ids, parts(whole, {"a": 0.5, "b": 0.5}, groups))) == dict(
+        zip(turned.ids, parts(turned, {"a": 0.5, "b": 0.5}, groups)))
 
 
 def test_a_giant_component_is_a_doubt():
@@ -53,7 +61,8 @@ def test_a_giant_component_is_a_doubt():
 
 
 def test_the_anchor_sentence_leaves_the_positive():
-    pairs = pairs_from_documents(corpus(["Sort the items in place now. It is stable and it is fast too."]), "first_sentence")
+    pairs = pairs_from_documents(corpus(["Sort the items in place now. It is stable and it is fast too."]),
+                                 "first_sentence")
     assert pairs.anchors == ("Sort the items in place now.",) and "Sort" not in pairs.positives[0]
 
 
@@ -79,14 +88,17 @@ def test_training_on_test_documents_only_is_refused(domain_folder, settings, spe
 
 def test_a_missing_miner_is_refused(spec, settings):
     with pytest.raises(ContractError, match="data.corpus"):
-        load_domain(spec.model_copy(update={"data": spec.data.model_copy(update={"corpus": "no.such.module:mine"})}), settings)
+        load_domain(spec.model_copy(update={"data": spec.data.model_copy(update={"corpus": "no.such.module:mine"})}),
+                    settings)
 
 
-@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ, reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
+@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ,
+                    reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
 def test_scifact_shares_documents_between_its_splits():
     folder = Path(os.environ["DEVELOPMENT_DATA"]) / "scifact"
     everything = read_corpus(folder / "corpus.jsonl")
-    train, test = (read_judged(folder / "queries.jsonl", folder / "qrels" / f"{name}.tsv", everything) for name in ("train", "test"))
+    train, test = (read_judged(folder / "queries.jsonl", folder / "qrels" / f"{name}.tsv", everything)
+                   for name in ("train", "test"))
     shared = [q for q, grades in test.qrels.items() if set(grades) & train.relevant()]
     assert (len(shared), len(test.queries)) == (196, 300)
 
@@ -94,7 +106,8 @@ def test_scifact_shares_documents_between_its_splits():
 def test_a_positive_that_is_a_document_is_known_and_dropped_with_it(domain):
     from semantic_nb.split import with_documents
     corpus = domain.corpus
-    pairs = PairSet("faq", "asymmetric", ("one question", "another question", "a third question"), (corpus.texts[0].upper(), corpus.passages[1], "no document at all"))
+    pairs = PairSet("faq", "asymmetric", ("one question", "another question", "a third question"),
+                    (corpus.texts[0].upper(), corpus.passages[1], "no document at all"))
     known = with_documents(pairs, corpus)
     assert known.documents == (corpus.ids[0], corpus.ids[1], "")
     kept, finding = leak_free(known, {corpus.ids[0]}, set())

@@ -10,10 +10,12 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.data import PairSet, read_pairs
 from semantic_nb.mixture import find_clumps, find_jump, mixture_finding
-from semantic_nb.symmetry import FEATURES, MIN_PAIRS, direction_finding, independent_rows, read_sides, surface, symmetry_finding, typical
+from semantic_nb.symmetry import (FEATURES, MIN_PAIRS, direction_finding, independent_rows, read_sides,
+                                  surface, symmetry_finding, typical)
 
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))
-WORDS = "river lamp stone garden music paper window table cloud winter summer market engine letter bridge forest silver coffee signal pocket".split()
+WORDS = ("river lamp stone garden music paper window table cloud winter summer market engine letter bridge "
+         "forest silver coffee signal pocket".split())
 
 
 def sentence(chance, low=6, high=14):
@@ -27,7 +29,8 @@ def paraphrases(n, seed=0):
 
 def answers(n, seed=0):
     chance = random.Random(seed)
-    made = [(f"How do I find the {' '.join(chance.choices(WORDS, k=4))}?", "\n".join(sentence(chance) for _ in range(chance.randint(3, 6)))) for _ in range(n)]
+    made = [(f"How do I find the {' '.join(chance.choices(WORDS, k=4))}?",
+             "\n".join(sentence(chance) for _ in range(chance.randint(3, 6)))) for _ in range(n)]
     return PairSet("answers", "asymmetric", *zip(*made))
 
 
@@ -79,7 +82,8 @@ def test_swapped_rows_are_listed_and_swapped_columns_doubted():
 def test_two_catalogues_are_told_apart_and_are_of_one_kind():
     chance = random.Random(0)
     titles = [sentence(chance, 3, 20) + (" A survey?" if chance.random() < 0.5 else "") for _ in range(150)]
-    sides = read_sides(PairSet("papers", "symmetric", tuple(f"{t} VLDB 1994" for t in titles), tuple(f"{t} vldb journal 1994" for t in titles)))
+    sides = read_sides(PairSet("papers", "symmetric", tuple(f"{t} VLDB 1994" for t in titles),
+                               tuple(f"{t} vldb journal 1994" for t in titles)))
     assert sides.told_apart and sides.kinds < 0.5
 
 
@@ -96,7 +100,8 @@ def test_a_tenth_of_another_kind_is_found_and_listed(major, minor):
 
 @pytest.mark.parametrize("make", [paraphrases, answers])
 def test_pure_sets_raise_no_alarm(make):
-    alarms = sum(mixture_finding(pairs, read_sides(pairs)).status == "fail" for pairs in (make(200, seed) for seed in range(20)))
+    alarms = sum(mixture_finding(pairs, read_sides(pairs)).status == "fail"
+                 for pairs in (make(200, seed) for seed in range(20)))
     assert alarms == 0
 
 
@@ -122,7 +127,8 @@ def test_adding_copies_of_rows_changes_nothing():
     assert read_sides(pairs).accuracy == read_sides(paraphrases(200, 3)).accuracy
 
 
-@pytest.mark.parametrize("text", ["", " ", "\n\n\n", "كيف أرتب قائمة؟", "リストを並べ替えるには？", "🙂🙃🙂", "a" * 1_000_000, "\ud800 broken", "\x00"])
+@pytest.mark.parametrize(
+    "text", ["", " ", "\n\n\n", "كيف أرتب قائمة؟", "リストを並べ替えるには？", "🙂🙃🙂", "a" * 1_000_000, "\ud800 broken", "\x00"])
 def test_any_text_has_a_surface(text):
     found = surface(text)
     assert found.shape == (len(FEATURES),) and np.isfinite(found).all()
@@ -135,8 +141,12 @@ def test_shares_of_a_surface_lie_between_0_and_1(text):
     assert (shares >= 0).all() and shares.sum() <= 1 + 1e-9
 
 
-@pytest.mark.parametrize("question, page", [("كيف أرتب {}؟", "ترتيب {}.\nالمعاملات: المفتاح والعكس. تعيد قائمة جديدة مرتبة من العناصر، من الأصغر إلى الأكبر."), ("{}を並べ替えるには？", "{}を昇順に並べ替えます。\n引数：キー、逆順。新しいリストを返します。元のリストは変わりません。"),
-                                            ("🙂 {} 🙂", "{} 🙃\n🙃🙃🙃🙃🙃 🙃🙃🙃🙃🙃🙃")])
+@pytest.mark.parametrize("question, page",
+                         [("كيف أرتب {}؟",
+                           "ترتيب {}.\nالمعاملات: المفتاح والعكس. تعيد قائمة جديدة مرتبة من "
+                           "العناصر، من الأصغر إلى الأكبر."),
+                          ("{}を並べ替えるには？", "{}を昇順に並べ替えます。\n引数：キー、逆順。新しいリストを返します。元のリストは変わりません。"),
+                          ("🙂 {} 🙂", "{} 🙃\n🙃🙃🙃🙃🙃 🙃🙃🙃🙃🙃🙃")])
 def test_other_scripts_are_judged_too(question, page):
     sides = read_sides(PairSet("other", "asymmetric", *zip(*((question.format(i), page.format(i)) for i in range(60)))))
     assert sides.observed == "asymmetric"
@@ -178,8 +188,10 @@ def test_published_sets_are_what_they_are():
     alike = read_pairs(DATA / "stsb" / "pairs_test.jsonl", "stsb", "symmetric")
     for pairs in (bash, alike):
         sides = read_sides(pairs)
-        assert [symmetry_finding(pairs, sides).status, mixture_finding(pairs, sides).status, direction_finding(pairs, sides).status] == ["ok"] * 3
-    catalogue = read_pairs([row for row in map(dict, _rows(DATA / "dblp_acm" / "pairs_test.jsonl")) if row["label"]], "papers", "symmetric")
+        assert [symmetry_finding(pairs, sides).status, mixture_finding(pairs, sides).status,
+                direction_finding(pairs, sides).status] == ["ok"] * 3
+    catalogue = read_pairs([row for row in map(dict, _rows(DATA / "dblp_acm" / "pairs_test.jsonl")) if row["label"]],
+                           "papers", "symmetric")
     assert symmetry_finding(catalogue, read_sides(catalogue)).status == "fail"
     assert mixture_finding(catalogue, read_sides(catalogue)).status == "ok"
 

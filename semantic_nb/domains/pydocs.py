@@ -22,31 +22,46 @@ from types import ModuleType
 
 # %% ../../nbs/domains/pydocs.ipynb #273086de
 STANDARD = "python"
-LEFT_OUT = frozenset("antigravity this idlelib turtle turtledemo tkinter lib2to3 test curses encodings msvcrt winreg winsound "
+LEFT_OUT = frozenset("antigravity this idlelib turtle turtledemo tkinter lib2to3 test curses "
+                     "encodings msvcrt winreg winsound "
                      "nt ntpath nturl2path pydoc_data ensurepip distutils readline rlcompleter".split())
 
 # %% ../../nbs/domains/pydocs.ipynb #543d013e
 PUBLIC = {
-    "numpy": "char ctypeslib dtypes exceptions fft lib.array_utils lib.format lib.stride_tricks linalg ma polynomial random rec "
+    "numpy": "char ctypeslib dtypes exceptions fft lib.array_utils lib.format lib.stride_tricks "
+             "linalg ma polynomial random rec "
              "strings testing typing",
-    "scipy": "cluster.hierarchy cluster.vq constants datasets differentiate fft fftpack integrate interpolate io io.arff "
-             "io.wavfile linalg linalg.blas ndimage odr optimize signal signal.windows sparse sparse.csgraph sparse.linalg spatial "
+    "scipy": "cluster.hierarchy cluster.vq constants datasets differentiate fft fftpack "
+             "integrate interpolate io io.arff "
+             "io.wavfile linalg linalg.blas ndimage odr optimize signal signal.windows sparse "
+             "sparse.csgraph sparse.linalg spatial "
              "spatial.distance spatial.transform special stats stats.contingency stats.mstats stats.qmc stats.sampling",
     "pandas": "api.extensions api.indexers api.interchange api.types errors io.formats.style io.json plotting testing "
               "tseries.frequencies tseries.offsets",
-    "sklearn": "base calibration cluster compose covariance cross_decomposition datasets decomposition discriminant_analysis dummy "
-               "ensemble experimental feature_extraction feature_extraction.image feature_extraction.text feature_selection frozen "
-               "gaussian_process gaussian_process.kernels impute inspection isotonic kernel_approximation kernel_ridge linear_model "
-               "manifold metrics metrics.cluster metrics.pairwise mixture model_selection multiclass multioutput naive_bayes "
-               "neighbors neural_network pipeline preprocessing random_projection semi_supervised svm tree utils utils.class_weight "
+    "sklearn": "base calibration cluster compose covariance cross_decomposition datasets decomposition "
+               "discriminant_analysis dummy "
+               "ensemble experimental feature_extraction feature_extraction.image "
+               "feature_extraction.text feature_selection frozen "
+               "gaussian_process gaussian_process.kernels impute inspection isotonic "
+               "kernel_approximation kernel_ridge linear_model "
+               "manifold metrics metrics.cluster metrics.pairwise mixture model_selection "
+               "multiclass multioutput naive_bayes "
+               "neighbors neural_network pipeline preprocessing random_projection semi_supervised svm "
+               "tree utils utils.class_weight "
                "utils.estimator_checks utils.extmath utils.graph utils.multiclass utils.sparsefuncs utils.validation",
-    "matplotlib": "animation artist axes axis backend_bases cbook cm collections colorbar colors container contour dates dviread "
-                  "figure font_manager gridspec hatch image layout_engine legend legend_handler lines markers mathtext mlab "
-                  "offsetbox patches path patheffects projections projections.polar pyplot quiver rcsetup sankey scale spines "
+    "matplotlib": "animation artist axes axis backend_bases cbook cm collections colorbar colors "
+                  "container contour dates dviread "
+                  "figure font_manager gridspec hatch image layout_engine legend legend_handler "
+                  "lines markers mathtext mlab "
+                  "offsetbox patches path patheffects projections projections.polar pyplot quiver "
+                  "rcsetup sankey scale spines "
                   "stackplot streamplot style table texmanager text textpath ticker transforms tri units widgets",
-    "torch": "amp autograd autograd.functional backends.cuda cuda cuda.amp distributed distributions export fft func futures fx hub "
-             "jit library linalg masked mps multiprocessing nested nn nn.functional nn.init nn.utils nn.utils.parametrizations "
-             "nn.utils.prune nn.utils.rnn onnx optim optim.lr_scheduler optim.swa_utils overrides package profiler quantization "
+    "torch": "amp autograd autograd.functional backends.cuda cuda cuda.amp distributed distributions "
+             "export fft func futures fx hub "
+             "jit library linalg masked mps multiprocessing nested nn nn.functional nn.init "
+             "nn.utils nn.utils.parametrizations "
+             "nn.utils.prune nn.utils.rnn onnx optim optim.lr_scheduler optim.swa_utils overrides "
+             "package profiler quantization "
              "random signal.windows sparse special utils.checkpoint utils.cpp_extension utils.data utils.dlpack",
 }
 
@@ -70,7 +85,8 @@ def _standard_modules() -> Iterator[str]:
 # %% ../../nbs/domains/pydocs.ipynb #89a3859e
 def modules(library: str) -> list[ModuleType]:
     "The public modules of one library, imported; those this machine cannot import are left out."
-    names = _standard_modules() if library == STANDARD else [library, *(f"{library}.{part}" for part in PUBLIC[library].split())]
+    names = (_standard_modules() if library == STANDARD
+             else [library, *(f"{library}.{part}" for part in PUBLIC[library].split())])
     return [module for name in names if (module := _load(name)) is not None]
 
 # %% ../../nbs/domains/pydocs.ipynb #10f6318c
@@ -80,7 +96,8 @@ def public_names(module: ModuleType) -> list[str]:
         return sorted(set(map(str, declared)))
     root = module.__name__.split(".")[0]
     homes = (module.__name__, f"{root}._", f"_{root}")
-    return [name for name in dir(module) if str(getattr(getattr(module, name, None), "__module__", None) or f"_{root}").startswith(homes)]
+    return [name for name in dir(module)
+            if str(getattr(getattr(module, name, None), "__module__", None) or f"_{root}").startswith(homes)]
 
 # %% ../../nbs/domains/pydocs.ipynb #4b6d8eea
 def public_objects(module: ModuleType) -> dict[str, object]:
@@ -105,7 +122,8 @@ def class_members(thing: type, public: set[type]) -> Iterator[tuple[str, object]
 # %% ../../nbs/domains/pydocs.ipynb #534a5e46
 def members(library: str) -> Iterator[tuple[str, object]]:
     "`(qualified name, object)` of everything public in a library."
-    objects = {f"{module.__name__}.{name}": thing for module in modules(library) for name, thing in public_objects(module).items()}
+    objects = {f"{module.__name__}.{name}": thing for module in modules(library)
+               for name, thing in public_objects(module).items()}
     public = {thing for thing in objects.values() if inspect.isclass(thing)}
     for name, thing in objects.items():
         yield name, thing
@@ -133,9 +151,11 @@ def docstring(thing: object) -> str:
 
 # %% ../../nbs/domains/pydocs.ipynb #6e3c314e
 def signature_of(thing: object) -> str:
-    "Parameter names with their plain defaults: no annotations, and `...` for a default that depends on the run or the machine."
+    """Parameter names with their plain defaults: no annotations, and `...` for a
+    default that depends on the run or the machine."""
     def plain(default: object) -> bool:
-        return default is None or isinstance(default, (bool, int, float)) or (isinstance(default, str) and os.sep not in default)
+        return default is None or isinstance(default,
+                                             (bool, int, float)) or (isinstance(default, str) and os.sep not in default)
     signature = inspect.signature(thing)
     bare = [p.replace(annotation=p.empty, default=p.default if p.default is p.empty or plain(p.default) else ...)
             for p in signature.parameters.values()]
@@ -143,7 +163,8 @@ def signature_of(thing: object) -> str:
 
 # %% ../../nbs/domains/pydocs.ipynb #9b546073
 def split_signature(name: str, thing: object, text: str) -> tuple[str, str]:
-    "`(signature, text)`: the object's own, else the first line of a C function's docstring; that line leaves the text either way."
+    """`(signature, text)`: the object's own, else the first line of a C function's
+    docstring; that line leaves the text either way."""
     first, _, rest = text.partition("\n")
     written = re.match(rf"(?:\w+\.)*{re.escape(name)}(\(.*\))", first)
     try:
@@ -163,9 +184,11 @@ TOPICS = {
     "neural networks": r"torch\.(nn|optim|autograd)|neural_network",
     "signals": r"\.fft|signal|ndimage",
     "plotting": r"^matplotlib\.(pyplot|axes|figure|lines|patches|collections|colorbar)|plotting|Display\b",
-    "files": r"^(pathlib|shutil|zipfile|tarfile|tempfile|glob|io|os|gzip|csv)\.|\.io\.|read_|to_(csv|json|excel)|\.(save|load)",
+    "files": (r"^(pathlib|shutil|zipfile|tarfile|tempfile|glob|io|os|gzip|csv)\.|\.io\.|read_|"
+              r"to_(csv|json|excel)|\.(save|load)"),
     "dates": r"^(datetime|calendar|time|zoneinfo)\.|Timestamp|Timedelta|tseries|\.dates\.|Period|Datetime",
-    "text": r"^(re|string|textwrap|difflib|unicodedata)\.|\.str\.|builtins\.str\.|numpy\.(char|strings)|feature_extraction\.text",
+    "text": (r"^(re|string|textwrap|difflib|unicodedata)\.|\.str\.|builtins\.str\.|numpy\.(char|strings)|"
+             r"feature_extraction\.text"),
     "machine learning": r"^sklearn\.(linear_model|ensemble|svm|tree|cluster|neighbors|naive_bayes)|optimize",
 }
 

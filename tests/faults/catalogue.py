@@ -17,8 +17,10 @@ from semantic_nb.core import file_hash, write_json
 from semantic_nb.encoder import resolve_base, truncate
 
 FOLDER = Path("data/small")
-SPEC, PAIRS, CORPUS, QUERIES = FOLDER / "spec.toml", FOLDER / "pairs.jsonl", FOLDER / "corpus.jsonl", FOLDER / "queries.jsonl"
-LABELLED, CLICKS, TEST, SCRIPT = FOLDER / "labelled.jsonl", FOLDER / "clicks.jsonl", FOLDER / "qrels" / "test.tsv", Path("ours.py")
+SPEC, PAIRS, CORPUS, QUERIES = (FOLDER / "spec.toml", FOLDER / "pairs.jsonl",
+                                FOLDER / "corpus.jsonl", FOLDER / "queries.jsonl")
+LABELLED, CLICKS, TEST, SCRIPT = (FOLDER / "labelled.jsonl", FOLDER / "clicks.jsonl",
+                                  FOLDER / "qrels" / "test.tsv", Path("ours.py"))
 CHECK = ("check", "--json")
 DIM = 16
 SEARCH = ("search", "how to sort a list", "--json")
@@ -35,8 +37,9 @@ Action = Callable[[Path], object]
 class Fault:
     """`says` what was done by `inject`; `command` has to name `layer` first.
 
-    `control`: for silent faults, what goes through without our checks; `prepare`: a healthy change that the fault needs; `degree`: a doubt counts,
-    because the fault is a matter of degree and training goes on without the rows; `gap`: why it is not caught yet.
+    `control`: for silent faults, what goes through without our checks; `prepare`: a healthy change that the
+    fault needs; `degree`: a doubt counts, because the fault is a matter of degree and training goes on without
+    the rows; `gap`: why it is not caught yet.
     """
     id: str
     layer: str
@@ -74,7 +77,8 @@ def replace(name: Path, *changes: tuple[str, str]) -> Action:
 
 
 def rows(name: Path, change: Callable[[list[dict]], list[dict]]) -> Action:
-    return edit(name, lambda text: "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in change([json.loads(line) for line in text.splitlines()])))
+    return edit(name, lambda text: "".join(json.dumps(row, ensure_ascii=False) + "\n"
+                                           for row in change([json.loads(line) for line in text.splitlines()])))
 
 
 def each(name: Path, change: Callable[[int, dict], dict]) -> Action:
@@ -93,7 +97,8 @@ def test_questions(root: Path) -> list[tuple[str, str, str]]:
     "(question, text of its answer, title of its answer) of the test split."
     texts = {row["_id"]: row["text"] for row in read(root / QUERIES)}
     documents = {row["_id"]: row for row in read(root / CORPUS)}
-    best = {q: d for q, d, _ in (line.split("\t") for line in (root / TEST).read_text(encoding="utf-8").splitlines()[1:])}
+    best = {q: d
+            for q, d, _ in (line.split("\t") for line in (root / TEST).read_text(encoding="utf-8").splitlines()[1:])}
     return [(texts[q], documents[d]["text"], documents[d]["title"]) for q, d in best.items()]
 
 
@@ -151,11 +156,13 @@ def own_base(change: Callable[[Path], None]) -> Action:
 def shuffled_weights(weights: dict) -> dict:
     import torch
     torch.manual_seed(0)
-    return {name: torch.randn_like(w) * w.std() if w.is_floating_point() and w.ndim > 1 else w for name, w in weights.items()}
+    return {name: torch.randn_like(w) * w.std() if w.is_floating_point() and w.ndim > 1 else w
+            for name, w in weights.items()}
 
 
 def other_index(make: Callable[[np.ndarray], object], **facts) -> Action:
-    "Put another FAISS index of the same documents in the place of the served one. `make` gets the vectors at full size."
+    """Put another FAISS index of the same documents in the place of the served one.
+    `make` gets the vectors at full size."""
     def inject(root: Path) -> None:
         import faiss
         folder = kept(root, "index")
@@ -168,7 +175,8 @@ def served_vectors(root: Path) -> np.ndarray:
     "The corpus as the served model encodes it; of the kept vectors, those whose recipe names its weights."
     known = lambda folder: json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     weights = known(kept(root, "index"))["facts"]["model"]["weights"]
-    return next(np.load(folder / "vectors.npy") for folder in (root / "runs" / "store").glob("vectors-*") if known(folder)["recipe"]["model"]["weights"] == weights)
+    return next(np.load(folder / "vectors.npy") for folder in (root / "runs" / "store").glob("vectors-*")
+                if known(folder)["recipe"]["model"]["weights"] == weights)
 
 
 def flat(vectors: np.ndarray, euclidean: bool = False):
@@ -244,7 +252,8 @@ def plain_index(root: Path) -> None:
     index = faiss.read_index(str(kept(root, "index") / "index.faiss"))
     known = json.loads((kept(root, "index") / "ids.json").read_text(encoding="utf-8"))
     from sentence_transformers import SentenceTransformer
-    asked = truncate(SentenceTransformer(str(kept(root, "model") / "model"), device="cpu").encode_query(["how to sort a list"]), index.d)
+    asked = truncate(SentenceTransformer(str(kept(root, "model") / "model"),
+                                         device="cpu").encode_query(["how to sort a list"]), index.d)
     assert len([known[row] for row in index.search(asked, 5)[1][0] if row >= 0]) == 5
 
 
@@ -332,7 +341,8 @@ def _mixed(all_rows: list[dict]) -> list[dict]:
     return [*all_rows[:120], *paraphrases()]
 
 
-NOTICE = "This page is part of the documentation. It is provided as is, without warranty of any kind, express or implied, to the extent permitted by law. " * 3
+NOTICE = ("This page is part of the documentation. It is provided as is, without warranty of any kind, express or "
+          "implied, to the extent permitted by law. " * 3)
 
 
 def script(text: str) -> Action:
@@ -353,25 +363,33 @@ def _shifted_answers(step: int) -> Action:
     return rows(PAIRS, shift)
 
 
-TRIPLETS = both(replace(SPEC, ('pair_type = "pairs"', 'pair_type = "triplets"'), ('path = "pairs.jsonl"', 'path = "pairs.jsonl"\nnegative = "negative"')),
-                rows(PAIRS, lambda all_rows: [row | {"negative": other["positive"]} for row, other in zip(all_rows, all_rows[7:] + all_rows[:7])]))
+TRIPLETS = both(replace(SPEC, ('pair_type = "pairs"', 'pair_type = "triplets"'),
+                        ('path = "pairs.jsonl"', 'path = "pairs.jsonl"\nnegative = "negative"')),
+                rows(PAIRS, lambda all_rows: [row | {"negative": other["positive"]}
+                                              for row, other in zip(all_rows, all_rows[7:] + all_rows[:7])]))
 
 DATA_FAULTS = (
     Fault("column-missing", "data", "the file of pairs calls its second column answer",
           each(PAIRS, lambda i, row: {"anchor": row["anchor"], "answer": row["positive"]})),
     Fault("not-utf8", "data", "the corpus was saved in Latin-1",
-          lambda root: (root / CORPUS).write_bytes((root / CORPUS).read_text(encoding="utf-8").replace("a", "é", 5).encode("latin-1", "replace"))),
+          lambda root: (root / CORPUS).write_bytes(
+              (root / CORPUS).read_text(encoding="utf-8").replace("a", "é", 5).encode("latin-1", "replace"))),
     Fault("broken-line", "data", "a line of the corpus breaks off", edit(CORPUS, lambda text: text[:len(text) // 2])),
     Fault("no-file", "data", "the file of pairs is gone", lambda root: (root / PAIRS).unlink()),
-    Fault("empty-text", "data", "three pairs have an empty positive", each(PAIRS, lambda i, row: row | {"positive": " "} if i < 3 else row)),
-    Fault("empty-corpus", "data", "every document lost its title and text", each(CORPUS, lambda i, row: row | {"title": "", "text": ""})),
-    Fault("duplicate-id", "data", "one document stands in the corpus twice", rows(CORPUS, lambda all_rows: all_rows + all_rows[:1])),
+    Fault("empty-text", "data", "three pairs have an empty positive",
+          each(PAIRS, lambda i, row: row | {"positive": " "} if i < 3 else row)),
+    Fault("empty-corpus", "data", "every document lost its title and text",
+          each(CORPUS, lambda i, row: row | {"title": "", "text": ""})),
+    Fault("duplicate-id", "data", "one document stands in the corpus twice",
+          rows(CORPUS, lambda all_rows: all_rows + all_rows[:1])),
     Fault("judged-unknown-document", "data", "the judgments name documents of another release",
           edit(TEST, lambda text: "\n".join(line.replace(".", "_", 3) for line in text.splitlines()) + "\n")),
     Fault("judged-unknown-query", "data", "the questions of the test split were renumbered, its judgments were not",
           each(QUERIES, lambda i, row: row | {"_id": row["_id"].replace("test-", "t")})),
-    Fault("grade-in-words", "data", "the judgments say yes instead of a grade", edit(TEST, lambda text: text.replace("\t2\n", "\tyes\n"))),
-    Fault("judgments-empty", "data", "the test split has a header and no judgment", edit(TEST, lambda text: text.splitlines()[0] + "\n")),
+    Fault("grade-in-words", "data", "the judgments say yes instead of a grade",
+          edit(TEST, lambda text: text.replace("\t2\n", "\tyes\n"))),
+    Fault("judgments-empty", "data", "the test split has a header and no judgment",
+          edit(TEST, lambda text: text.splitlines()[0] + "\n")),
     Fault("symmetry-undeclared", "data", "the spec does not say whether the search is symmetric",
           replace(SPEC, ('symmetry = "asymmetric"                       #', "#"))),
     Fault("paraphrases-as-questions", "data", "paraphrases are declared for a search from questions to documents",
@@ -380,27 +398,37 @@ DATA_FAULTS = (
           replace(SPEC, ('pair_type = "pairs"', 'pair_type = "triplets"'))),
     Fault("leak-question", "data", "twenty test questions stand in the training pairs, word for word",
           _leak(lambda asked, row: row | {"anchor": asked[0]}), control=plain_training, degree=True),
-    Fault("leak-document", "data", "the answers to twenty test questions stand in the training pairs, with other questions",
-          _leak(lambda asked, row: row | {"positive": f"{asked[2]}\n{asked[1]}"}), DATA, control=plain_training, degree=True),
+    Fault("leak-document", "data",
+          "the answers to twenty test questions stand in the training pairs, with other questions",
+          _leak(lambda asked, row: row | {"positive": f"{asked[2]}\n{asked[1]}"}), DATA,
+          control=plain_training, degree=True),
     Fault("leak-near-copy", "data", "all test questions stand in the training pairs, reworded a little",
-          _leak(lambda asked, row: row | {"anchor": _reworded(asked[0])}, 40), DATA, control=plain_training, degree=True),
+          _leak(lambda asked, row: row | {"anchor": _reworded(asked[0])}, 40), DATA,
+          control=plain_training, degree=True),
     Fault("symmetric-pairs", "data", "the pairs are paraphrases, declared as questions and answers",
           rows(PAIRS, lambda all_rows: [*paraphrases()]), DATA, control=plain_training),
-    Fault("mixed-pairs", "data", "paraphrases were mixed into the questions and answers", rows(PAIRS, _mixed), DATA, control=plain_training),
+    Fault("mixed-pairs", "data", "paraphrases were mixed into the questions and answers", rows(PAIRS, _mixed),
+          DATA, control=plain_training),
     Fault("columns-swapped", "data", "the answers stand in the column of the questions",
           each(PAIRS, lambda i, row: _swap(row)), DATA, control=plain_training, degree=True),
     Fault("rows-swapped", "data", "anchor and positive changed places in every third row",
           each(PAIRS, lambda i, row: row if i % 3 else _swap(row)), DATA, control=plain_training),
-    Fault("repeated-positives", "data", "every answer stands with three questions, so that a batch calls it wrong for two",
-          rows(PAIRS, lambda all_rows: [row | {"positive": all_rows[i // 3]["positive"]} for i, row in enumerate(all_rows)]), DATA, control=plain_training,
+    Fault("repeated-positives", "data",
+          "every answer stands with three questions, so that a batch calls it wrong for two",
+          rows(PAIRS, lambda all_rows: [row | {"positive": all_rows[i // 3]["positive"]}
+                                        for i, row in enumerate(all_rows)]), DATA, control=plain_training,
           degree=True),
-    Fault("answers-shifted", "data", "each question stands with the answer to the next one", _shifted_answers(1), DATA, control=plain_training, degree=True),
-    Fault("tenth-shifted", "data", "every tenth question stands with a wrong answer", _shifted_answers(10), DATA, control=plain_training, degree=True,
+    Fault("answers-shifted", "data", "each question stands with the answer to the next one", _shifted_answers(1), DATA,
+          control=plain_training, degree=True),
+    Fault("tenth-shifted", "data", "every tenth question stands with a wrong answer", _shifted_answers(10), DATA,
+          control=plain_training, degree=True,
           gap="whether an answer answers is asked of the set, not of each pair: some wrong ones go unnoticed"),
     Fault("negatives-that-answer", "data", "the negatives are the right answers in other clothes",
-          each(PAIRS, lambda i, row: row | {"negative": _dressed(row["positive"])}), DATA, control=plain_training, prepare=TRIPLETS, degree=True),
+          each(PAIRS, lambda i, row: row | {"negative": _dressed(row["positive"])}), DATA, control=plain_training,
+          prepare=TRIPLETS, degree=True),
     Fault("boilerplate-first", "data", "every document begins with the same notice, longer than what the model reads",
-          each(CORPUS, lambda i, row: row | {"title": "", "text": NOTICE + row["text"]}), DATA, control=plain_reading, degree=True),
+          each(CORPUS, lambda i, row: row | {"title": "", "text": NOTICE + row["text"]}), DATA,
+          control=plain_reading, degree=True),
     Fault("navigational-log", "data", "most queries of the click log are names of documents",
           each(CLICKS, lambda i, row: row | {"query": row["document"]} if i % 4 else row), LOG, control=plain_clicks),
 )
@@ -408,15 +436,19 @@ DATA_FAULTS = (
 # --- loss
 
 LOSS_FAULTS = (
-    Fault("small-batch", "loss", "seven wrong answers for each question", replace(SPEC, ("batch_size = 32", "batch_size = 8"))),
+    Fault("small-batch", "loss", "seven wrong answers for each question",
+          replace(SPEC, ("batch_size = 32", "batch_size = 8"))),
     Fault("hardness-of-nothing", "loss", "hard negatives are to weigh more, and there are none",
           replace(SPEC, ('partition_mode = "joint"', 'partition_mode = "joint"\nhardness_mode = "hard_negatives"'))),
     Fault("one-way-missing", "loss", "the loss looks from document to question only",
           replace(SPEC, ('directions = ["query_to_doc"]', 'directions = ["doc_to_query"]'))),
     Fault("same-side-alone", "loss", "questions are told from questions in a softmax of their own",
-          replace(SPEC, ('["query_to_doc"]\npartition_mode = "joint"', '["query_to_doc", "query_to_query"]\npartition_mode = "per_direction"'))),
-    Fault("misspelt-setting", "loss", "the batch size is spelt batchsize", replace(SPEC, ("batch_size = 32", "batchsize = 32"))),
-    Fault("flat-softmax", "loss", "cosines go into the softmax unscaled", replace(SPEC, ("scale = 20.0", "scale = 1.0"))),
+          replace(SPEC, ('["query_to_doc"]\npartition_mode = "joint"',
+                         '["query_to_doc", "query_to_query"]\npartition_mode = "per_direction"'))),
+    Fault("misspelt-setting", "loss", "the batch size is spelt batchsize",
+          replace(SPEC, ("batch_size = 32", "batchsize = 32"))),
+    Fault("flat-softmax", "loss", "cosines go into the softmax unscaled",
+          replace(SPEC, ("scale = 20.0", "scale = 1.0"))),
     Fault("one-anchor", "loss", "every pair asks the same question, so no batch has a wrong answer",
           each(PAIRS, lambda i, row: row | {"anchor": "how do I do this"}), SEARCH, control=plain_batches),
 )
@@ -459,7 +491,8 @@ def _other_vocabulary(folder: Path) -> None:
     content = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     vocabulary = content["model"]["vocab"]
     words = [word for word, row in vocabulary.items() if row > 2000]
-    content["model"]["vocab"] = vocabulary | {word: vocabulary[other] for word, other in zip(words, words[1:] + words[:1])}
+    content["model"]["vocab"] = (vocabulary
+                                 | {word: vocabulary[other] for word, other in zip(words, words[1:] + words[:1])})
     (folder / "tokenizer.json").write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
 
 
@@ -479,28 +512,37 @@ DOT = replace(SPEC, ('similarity = "cosine"\ndims', 'similarity = "dot"\ndims'),
 MODEL_FAULTS = (
     Fault("size-above-the-model", "model", "Matryoshka sizes begin at 768, the base has 384",
           both(DEMO_BASE, replace(SPEC, ("dims = [384, 128]", "dims = [768, 384, 128]")))),
-    Fault("base-without-reason", "model", "a base for paraphrases under a search from questions to documents, without a word why",
+    Fault("base-without-reason", "model",
+          "a base for paraphrases under a search from questions to documents, without a word why",
           replace(SPEC, ('base_reason = "', '# base_reason = "'))),
-    Fault("dot-on-cosine-base", "model", "a base trained for cosine is declared as a dot-product model", both(DEMO_BASE, DOT)),
-    Fault("dot-on-own-base", "model", "a base of one's own that was trained for cosine is declared as a dot-product model",
+    Fault("dot-on-cosine-base", "model",
+          "a base trained for cosine is declared as a dot-product model", both(DEMO_BASE, DOT)),
+    Fault("dot-on-own-base", "model",
+          "a base of one's own that was trained for cosine is declared as a dot-product model",
           DOT, SEARCH, control=plain_model("base")),
-    Fault("base-truncated", "model", "the file of the base's weights ends in the middle", own_base(_half("model.safetensors")), SEARCH),
-    Fault("base-not-a-number", "model", "one weight of the base is NaN", own_base(tensors(_with_nan)), SEARCH, control=plain_model("our-base")),
-    Fault("base-without-tokenizer", "model", "the base was copied without its tokenizer", own_base(_without_tokenizer), SEARCH, control=plain_model("our-base")),
+    Fault("base-truncated", "model", "the file of the base's weights ends in the middle",
+          own_base(_half("model.safetensors")), SEARCH),
+    Fault("base-not-a-number", "model", "one weight of the base is NaN", own_base(tensors(_with_nan)), SEARCH,
+          control=plain_model("our-base")),
+    Fault("base-without-tokenizer", "model", "the base was copied without its tokenizer", own_base(_without_tokenizer),
+          SEARCH, control=plain_model("our-base")),
     Fault("base-lost-a-layer", "model", "the base was copied without the weights of a layer",
           own_base(_base_without("layer.0.output")), SEARCH, control=plain_model("our-base")),
     Fault("shipped-weights", "model", "the shipped model's weights were replaced by random ones, checksums and all",
           shipped(tensors(shuffled_weights)), SEARCH, control=plain_model()),
     Fault("shipped-prompt", "model", "the shipped model lost its prompt for questions, checksums and all",
-          shipped(_config("config_sentence_transformers.json", "prompts", {"query": "", "document": ""})), SEARCH, control=plain_model()),
+          shipped(_config("config_sentence_transformers.json", "prompts", {"query": "", "document": ""})),
+          SEARCH, control=plain_model()),
     Fault("shipped-pooling", "model", "the shipped model pools by its first token, checksums and all",
           shipped(_config("1_Pooling/config.json", "pooling_mode", "cls")), SEARCH, control=plain_model()),
     Fault("shipped-length", "model", "the shipped model reads eight tokens of each text, checksums and all",
           shipped(_config("tokenizer_config.json", "model_max_length", 8)), SEARCH, control=plain_model()),
     Fault("shipped-vocabulary", "model", "the shipped model's words are those of another vocabulary, checksums and all",
           shipped(_other_vocabulary), SEARCH, control=plain_model()),
-    Fault("shipped-truncated", "model", "the shipped model's file of weights ends in the middle", shipped(_half("model.safetensors"), sealed=False), SEARCH),
-    Fault("stage-two-random", "model", "stage 2 was replaced by random weights, checksums and all", _stage_two, DIAGNOSE, control=plain_model(stage="stage2")),
+    Fault("shipped-truncated", "model", "the shipped model's file of weights ends in the middle",
+          shipped(_half("model.safetensors"), sealed=False), SEARCH),
+    Fault("stage-two-random", "model", "stage 2 was replaced by random weights, checksums and all", _stage_two,
+          DIAGNOSE, control=plain_model(stage="stage2")),
 )
 
 # --- index
@@ -525,29 +567,39 @@ def _older(vectors: np.ndarray) -> np.ndarray:
 
 
 INDEX_FAULTS = (
-    Fault("size-not-trained", "index", "the index serves 12 dimensions, the model was trained at 32 and 16", replace(SPEC, ("\ndim = 16", "\ndim = 12"))),
-    Fault("too-many-lists", "index", "a hundred lists for a thousand documents", replace(SPEC, ('type = "auto"', 'type = "ivf"\nnlist = 100'))),
-    Fault("codes-do-not-divide", "index", "16 dimensions in five codes", replace(SPEC, ('type = "auto"', 'type = "ivfpq"\nmemory_mb = 0.01\npq_m = 5'))),
+    Fault("size-not-trained", "index", "the index serves 12 dimensions, the model was trained at 32 and 16",
+          replace(SPEC, ("\ndim = 16", "\ndim = 12"))),
+    Fault("too-many-lists", "index", "a hundred lists for a thousand documents",
+          replace(SPEC, ('type = "auto"', 'type = "ivf"\nnlist = 100'))),
+    Fault("codes-do-not-divide", "index", "16 dimensions in five codes",
+          replace(SPEC, ('type = "auto"', 'type = "ivfpq"\nmemory_mb = 0.01\npq_m = 5'))),
     Fault("served-by-dot", "index", "the index compares by dot product what Matryoshka has normalised",
           replace(SPEC, ('similarity = "cosine"\ndocuments', 'similarity = "dot"\ndocuments'))),
-    Fault("starved-lists", "index", "a hundred lists for the hundred thousand documents that were promised, trained on the few that came",
-          replace(SPEC, ('type = "auto"', 'type = "ivf"\nnlist = 100'), ("documents = 1000", "documents = 100_000")), SEARCH, control=plain_lists),
+    Fault("starved-lists", "index",
+          "a hundred lists for the hundred thousand documents that were promised, trained on the few that came",
+          replace(SPEC, ('type = "auto"', 'type = "ivf"\nnlist = 100'), ("documents = 1000", "documents = 100_000")),
+          SEARCH, control=plain_lists),
     Fault("coarse-codes", "index", "one byte for each vector, and a recall that nobody looked at",
           replace(SPEC, ('type = "auto"', 'type = "ivfpq"\nmemory_mb = 0.01\npq_m = 1')), SEARCH, control=plain_codes),
     Fault("not-normalised", "index", "the index holds the first numbers of each vector, not normalised again",
           other_index(lambda v: flat(v[:, :DIM])), SEARCH, control=plain_index),
-    Fault("euclidean", "index", "the index measures Euclidean distance", other_index(lambda v: flat(truncate(v, DIM), euclidean=True)), SEARCH, control=plain_index),
-    Fault("one-list-visited", "index", "an approximate index is served at FAISS' default of one list", _one_list, SEARCH, control=plain_index, prepare=IVF),
+    Fault("euclidean", "index", "the index measures Euclidean distance",
+          other_index(lambda v: flat(truncate(v, DIM), euclidean=True)), SEARCH, control=plain_index),
+    Fault("one-list-visited", "index", "an approximate index is served at FAISS' default of one list", _one_list,
+          SEARCH, control=plain_index, prepare=IVF),
     Fault("ids-shuffled", "index", "the ids are in another order than the vectors",
           ids(lambda known: sorted(known, key=lambda id: id[::-1])), SEARCH, control=plain_index),
-    Fault("ids-of-fewer", "index", "the list of ids lacks the first document", ids(lambda known: known[1:]), SEARCH, control=plain_index),
+    Fault("ids-of-fewer", "index", "the list of ids lacks the first document", ids(lambda known: known[1:]),
+          SEARCH, control=plain_index),
     Fault("index-of-another-model", "index", "the index of another model was copied into place",
-          other_index(lambda v: flat(truncate(rotated(v), DIM)), model={"weights": "0" * 64}), SEARCH, control=plain_index),
+          other_index(lambda v: flat(truncate(rotated(v), DIM)), model={"weights": "0" * 64}),
+          SEARCH, control=plain_index),
     Fault("index-of-another-corpus", "index", "last month's index was copied into place",
           other_index(lambda v: flat(truncate(_older(v), DIM)), corpus="0" * 16), SEARCH, control=plain_index),
     Fault("vectors-of-another-model", "index", "the vectors come from another model, and the manifest denies it",
           other_index(lambda v: flat(truncate(rotated(v), DIM))), SEARCH, control=plain_index),
-    Fault("index-truncated", "index", "the index file ends in the middle", lambda root: _half("index.faiss")(kept(root, "index")), SEARCH),
+    Fault("index-truncated", "index",
+          "the index file ends in the middle", lambda root: _half("index.faiss")(kept(root, "index")), SEARCH),
 )
 
 SLICED = """import faiss
@@ -567,26 +619,36 @@ index.add(vectors)
 scores, rows = index.search(model.encode(["sort"], normalize_embeddings=True), 5)
 """
 INDEX_FAULTS += (
-    Fault("script-slices", "index", "a script indexes the first 64 numbers of each vector, not normalised again", script(SLICED), LINT, control=plain_script),
-    Fault("script-one-list", "index", "a script searches an index of lists at the default of one", script(ONE_LIST), LINT, control=plain_script),
+    Fault("script-slices", "index", "a script indexes the first 64 numbers of each vector, not normalised again",
+          script(SLICED), LINT, control=plain_script),
+    Fault("script-one-list", "index", "a script searches an index of lists at the default of one", script(ONE_LIST),
+          LINT, control=plain_script),
 )
 
 # --- cluster
 
 CLUSTER_FAULTS = (
-    Fault("threshold-guessed", "cluster", "a threshold of 0.8, from nowhere", replace(SPEC, ('threshold = "calibrate"', "threshold = 0.8"))),
-    Fault("nothing-to-calibrate-on", "cluster", "near-copies are to leave at a calibrated threshold, and no pair is labelled",
-          both(replace(SPEC, ('labelled = "labelled.jsonl"', "")), replace(SPEC, ('pair_type = "pairs"', 'pair_type = "pairs"\nduplicates = "drop"'))), SEARCH),
-    Fault("one-label", "cluster", "all labelled pairs are the same", each(LABELLED, lambda i, row: row | {"label": 1}), CALIBRATE, control=plain_threshold),
-    Fault("scores-as-labels", "cluster", "the labels are scores from 0 to 5", each(LABELLED, lambda i, row: row | {"label": i % 6}), CALIBRATE),
+    Fault("threshold-guessed", "cluster", "a threshold of 0.8, from nowhere",
+          replace(SPEC, ('threshold = "calibrate"', "threshold = 0.8"))),
+    Fault("nothing-to-calibrate-on", "cluster",
+          "near-copies are to leave at a calibrated threshold, and no pair is labelled",
+          both(replace(SPEC, ('labelled = "labelled.jsonl"', "")),
+               replace(SPEC, ('pair_type = "pairs"', 'pair_type = "pairs"\nduplicates = "drop"'))), SEARCH),
+    Fault("one-label", "cluster", "all labelled pairs are the same", each(LABELLED, lambda i, row: row | {"label": 1}),
+          CALIBRATE, control=plain_threshold),
+    Fault("scores-as-labels", "cluster", "the labels are scores from 0 to 5",
+          each(LABELLED, lambda i, row: row | {"label": i % 6}), CALIBRATE),
     Fault("labels-shuffled", "cluster", "the labels belong to other pairs",
           each(LABELLED, lambda i, row: row | {"label": i % 2}), CALIBRATE, control=plain_threshold),
     Fault("all-the-same", "cluster", "every text is the same, and five clusters are asked for",
           each(CORPUS, lambda i, row: row | {"text": "See the documentation."}), CLUSTER, control=plain_clusters),
-    Fault("everything-the-same", "cluster", "a threshold that was measured elsewhere makes one document stand for nearly all",
-          each(CORPUS, lambda i, row: row | {"text": NOTICE + row["text"][:40]}), ("duplicates", str(CORPUS), "--threshold", "0.98", "--json"),
+    Fault("everything-the-same", "cluster",
+          "a threshold that was measured elsewhere makes one document stand for nearly all",
+          each(CORPUS, lambda i, row: row | {"text": NOTICE + row["text"][:40]}),
+          ("duplicates", str(CORPUS), "--threshold", "0.98", "--json"),
           control=plain_clusters, degree=True),
-    Fault("more-clusters-than-texts", "cluster", "a file of three texts, and five clusters are asked for", rows(CORPUS, lambda all_rows: all_rows[:3]), CLUSTER),
+    Fault("more-clusters-than-texts", "cluster", "a file of three texts, and five clusters are asked for",
+          rows(CORPUS, lambda all_rows: all_rows[:3]), CLUSTER),
 )
 
 # --- validate
@@ -613,13 +675,20 @@ def _logs(i: int, row: dict) -> dict:
 
 
 VALIDATE_FAULTS = (
-    Fault("tested-on-dev", "validate", "the model is chosen and judged on the same questions", replace(SPEC, ('test = "test"', 'test = "dev"'))),
-    Fault("another-k", "validate", "the metric looks at ten answers, five are served", replace(SPEC, ("\nk = 10", "\nk = 5"))),
-    Fault("only-the-loss", "validate", "nothing is evaluated during training", replace(SPEC, ("eval_every = 2", "eval_every = 0"))),
-    Fault("unknown-metric", "validate", "the metric is called NDCG_10", replace(SPEC, ('metric = "nDCG@10"', 'metric = "NDCG_10"'))),
-    Fault("three-questions", "validate", "three questions are all that the test split has", edit(TEST, _three), DIAGNOSE, control=plain_metric, degree=True),
-    Fault("judgments-shifted", "validate", "each test question has the judgments of the next one", edit(TEST, _shifted), DIAGNOSE, control=plain_metric),
-    Fault("production-drifted", "validate", "in production, people paste lines of a log", each(QUERIES, _logs), DIAGNOSE, control=plain_metric),
+    Fault("tested-on-dev", "validate", "the model is chosen and judged on the same questions",
+          replace(SPEC, ('test = "test"', 'test = "dev"'))),
+    Fault("another-k", "validate", "the metric looks at ten answers, five are served",
+          replace(SPEC, ("\nk = 10", "\nk = 5"))),
+    Fault("only-the-loss", "validate", "nothing is evaluated during training",
+          replace(SPEC, ("eval_every = 2", "eval_every = 0"))),
+    Fault("unknown-metric", "validate", "the metric is called NDCG_10",
+          replace(SPEC, ('metric = "nDCG@10"', 'metric = "NDCG_10"'))),
+    Fault("three-questions", "validate", "three questions are all that the test split has", edit(TEST, _three),
+          DIAGNOSE, control=plain_metric, degree=True),
+    Fault("judgments-shifted", "validate", "each test question has the judgments of the next one", edit(TEST, _shifted),
+          DIAGNOSE, control=plain_metric),
+    Fault("production-drifted", "validate", "in production, people paste lines of a log", each(QUERIES, _logs),
+          DIAGNOSE, control=plain_metric),
 )
 
 FAULTS = DATA_FAULTS + LOSS_FAULTS + MODEL_FAULTS + INDEX_FAULTS + CLUSTER_FAULTS + VALIDATE_FAULTS

@@ -19,7 +19,8 @@ class Outcome:
 
 
 def call(arguments: Sequence[str]) -> Outcome:
-    "Run `semantic-nb` with these arguments in the current folder. What is not refused in words, a traceback, is raised."
+    """Run `semantic-nb` with these arguments in the current folder. What is not
+    refused in words, a traceback, is raised."""
     out, errors, before = io.StringIO(), io.StringIO(), sys.argv
     sys.argv = ["semantic-nb", *arguments]
     code = 0
@@ -58,7 +59,8 @@ class Failure:
 def first_failure(outcome: Outcome, doubts: bool = False, known: Collection[str] = ()) -> Failure:
     """What the command names first: a refusal, a diagnosis, or the first row that fails.
 
-    With `doubts`, the first doubtful row counts as well, but not those that `known` names, as the healthy checkout has them, too.
+    With `doubts`, the first doubtful row counts as well, but not those that `known`
+    names, as the healthy checkout has them, too.
     """
     content = outcome.content if isinstance(outcome.content, dict) else {"rows": outcome.content}
     if "error" in content:
@@ -74,7 +76,8 @@ def first_failure(outcome: Outcome, doubts: bool = False, known: Collection[str]
 
 def _blamed(diagnosis: dict) -> str:
     "The check that a diagnosis rests on, or the step, as its sentence names it."
-    failed = [row["id"] for row in findings(diagnosis) if row["status"] == "fail" and row["id"].startswith(diagnosis["layer"])]
+    failed = [row["id"] for row in findings(diagnosis)
+              if row["status"] == "fail" and row["id"].startswith(diagnosis["layer"])]
     return failed[0] if failed else diagnosis["sentence"].split(", ")[0]
 
 

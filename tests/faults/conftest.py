@@ -15,7 +15,8 @@ from faults.healthy import write_checkout
 
 
 def pytest_addoption(parser):
-    parser.addoption("--write-table", action="store_true", default=False, help="Write tests/faults/table.json from what the fault tests see.")
+    parser.addoption("--write-table", action="store_true", default=False,
+                     help="Write tests/faults/table.json from what the fault tests see.")
 
 
 def _link_large(source: str, target: str) -> None:
@@ -40,7 +41,8 @@ def healthy(tmp_path_factory):
 
 @pytest.fixture
 def checkout(healthy, tmp_path, monkeypatch):
-    "A function from a command to a copy of the healthy checkout; the current folder is there. Weights are hard links: a fault writes a new file in their place."
+    """A function from a command to a copy of the healthy checkout; the current folder is there. Weights are hard links:
+    a fault writes a new file in their place."""
     def copy(command: str) -> Path:
         root = tmp_path / "checkout"
         shutil.copytree(healthy(command), root, copy_function=_link_large)

@@ -1,6 +1,7 @@
 """Healthy checkouts that every fault starts from: some hundred documents of the demo domain and its questions.
 
-Two bases: the demo's own, for what depends on quality, and a random one of a layer and 32 dimensions, for what depends on files and artifacts alone.
+Two bases: the demo's own, for what depends on quality, and a random one of a layer and 32 dimensions, for
+what depends on files and artifacts alone.
 """
 import json
 from functools import cache
@@ -18,11 +19,16 @@ QUESTIONS = {"train": 20, "dev": 12, "test": 30, "production": 20}
 MORE = QUESTIONS | {"train": 300}
 PAIRS, LABELLED = 200, 40
 CHANGES = (
-    ('name = "pydocs"', 'name = "small"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'), ("documents = 14_000", "documents = 1000"),
-    ('source = "annotations"', 'source = "annotations"\npath = "pairs.jsonl"'), ('threshold = "calibrate"', 'threshold = "calibrate"\nlabelled = "labelled.jsonl"'),
-    ("max_tokens = 128", 'max_tokens = 32\nprompts = { query = "question: " }'), *2 * (("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"),),
-    ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.1"), ("compress_epochs = 1", "compress_epochs = 0.1"), ("eval_every = 25 ", "eval_every = 2 "))
-RANDOM_BASE = (('base = "all-MiniLM-L6-v2"', 'base = "base"'), *2 * (("dims = [384, 128]", "dims = [32, 16]"),), ("\ndim = 128", "\ndim = 16"))
+    ('name = "pydocs"', 'name = "small"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
+    ("documents = 14_000", "documents = 1000"),
+    ('source = "annotations"', 'source = "annotations"\npath = "pairs.jsonl"'),
+    ('threshold = "calibrate"', 'threshold = "calibrate"\nlabelled = "labelled.jsonl"'),
+    ("max_tokens = 128", 'max_tokens = 32\nprompts = { query = "question: " }'),
+    *2 * (("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"),),
+    ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.1"),
+    ("compress_epochs = 1", "compress_epochs = 0.1"), ("eval_every = 25 ", "eval_every = 2 "))
+RANDOM_BASE = (('base = "all-MiniLM-L6-v2"', 'base = "base"'), *2 * (("dims = [384, 128]", "dims = [32, 16]"),),
+               ("\ndim = 128", "\ndim = 16"))
 
 
 def write_random_base(folder: Path) -> None:
@@ -33,8 +39,10 @@ def write_random_base(folder: Path) -> None:
     from transformers import AutoTokenizer, BertConfig, BertModel
     torch.manual_seed(0)
     AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).save_pretrained(folder)
-    BertModel(BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=64)).save_pretrained(folder)
-    SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32, pooling_mode="mean")], similarity_fn_name="cosine").save_pretrained(str(folder))
+    BertModel(BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
+                         intermediate_size=64)).save_pretrained(folder)
+    SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32, pooling_mode="mean")],
+                        similarity_fn_name="cosine").save_pretrained(str(folder))
 
 
 def write_lines(path: Path, rows) -> None:
@@ -43,20 +51,24 @@ def write_lines(path: Path, rows) -> None:
 
 def write_qrels(path: Path, judged: Judged) -> None:
     path.parent.mkdir(exist_ok=True)
-    path.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, grades in judged.qrels.items() for d, g in grades.items()), encoding="utf-8")
+    path.write_text("query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, grades in judged.qrels.items()
+                                                             for d, g in grades.items()), encoding="utf-8")
 
 
 def some(judged: Judged, count: int) -> Judged:
     "The first questions, with the judgments that name an answer."
     chosen = list(judged.queries)[:count]
-    return Judged({q: judged.queries[q] for q in chosen}, {q: {d: g for d, g in judged.qrels[q].items() if g > 0} for q in chosen})
+    return Judged({q: judged.queries[q] for q in chosen},
+                  {q: {d: g for d, g in judged.qrels[q].items() if g > 0} for q in chosen})
 
 
 @cache
 def pydocs() -> tuple[Corpus, dict[str, Judged]]:
     "The demo domain: all its documents and judged questions."
     corpus = load_corpus(load_spec(PYDOCS / "spec.toml"), load_settings(ROOT))
-    return corpus, {split: read_judged(PYDOCS / "queries.jsonl", PYDOCS / "qrels" / f"{split}.tsv", corpus) for split in QUESTIONS}
+    return (corpus,
+            {split: read_judged(PYDOCS / "queries.jsonl", PYDOCS / "qrels" / f"{split}.tsv", corpus)
+             for split in QUESTIONS})
 
 
 @cache
@@ -89,18 +101,22 @@ def training_pairs(corpus: Corpus, train: Judged, searched: Corpus, held: set[st
     group = dict(zip(mentioned.ids, copy_groups(mentioned).tolist()))
     apart = {group[document] for document in held}
     first = {document: q for q, document in reversed(best.items()) if group[document] not in apart}
-    return [{"anchor": train.queries[q], "positive": corpus.passages[corpus.position[d]]} for q, d in best.items() if first.get(d) == q][:PAIRS]
+    return [{"anchor": train.queries[q], "positive": corpus.passages[corpus.position[d]]}
+            for q, d in best.items() if first.get(d) == q][:PAIRS]
 
 
 def clicks(judged: dict[str, Judged]) -> list[dict]:
-    "A small log: each question is asked three times, and its answer, shown at the first, second or third place, is clicked."
-    asked = [(query, next(iter(grades))) for one in judged.values() for query, grades in ((one.queries[q], one.qrels[q]) for q in one.queries)]
+    """A small log: each question is asked three times, and its answer, shown at the
+    first, second or third place, is clicked."""
+    asked = [(query, next(iter(grades))) for one in judged.values()
+             for query, grades in ((one.queries[q], one.qrels[q]) for q in one.queries)]
     rows = []
     for turn in range(3):
         for place, (query, answer) in enumerate(asked):
             others = [asked[(place + step) % len(asked)][1] for step in (1, 2)]
             shown = [*others[:turn], answer, *others[turn:]]
-            rows.append({"session": len(rows), "query": query, "document": answer, "position": turn + 1, "shown": "|".join(shown)})
+            rows.append({"session": len(rows), "query": query, "document": answer,
+                         "position": turn + 1, "shown": "|".join(shown)})
     return rows
 
 
@@ -114,14 +130,16 @@ index.add(vectors)
 
 
 def write_checkout(root: Path, random_base: bool = False) -> None:
-    "settings.ini and data/small/: corpus, questions, judgments, a file of training pairs, a click log, labelled pairs, spec; and a script."
+    """settings.ini and data/small/: corpus, questions, judgments, a file of training pairs, a click
+    log, labelled pairs, spec; and a script."""
     folder = root / "data" / "small"
     folder.mkdir(parents=True)
     whole, judged = pydocs()
     few = {split: some(judged[split], count) for split, count in (MORE if random_base else QUESTIONS).items()}
     searched = whole.subset(set().union(*(split.relevant() for split in few.values())))
     write_corpus(searched, folder / "corpus.jsonl")
-    write_lines(folder / "queries.jsonl", [{"_id": q, "text": text} for split in few.values() for q, text in split.queries.items()])
+    write_lines(folder / "queries.jsonl",
+                [{"_id": q, "text": text} for split in few.values() for q, text in split.queries.items()])
     for split, one in few.items():
         write_qrels(folder / "qrels" / f"{split}.tsv", one)
     held = set().union(*(few[split].relevant() for split in ("dev", "test", "production")))
@@ -135,6 +153,8 @@ def write_checkout(root: Path, random_base: bool = False) -> None:
         assert old in spec, old
         spec = spec.replace(old, new, 1)
     (folder / "spec.toml").write_text(spec, encoding="utf-8")
-    ini = (ROOT / "settings.ini").read_text(encoding="utf-8").replace("data/pydocs/spec.toml", "data/small/spec.toml").replace("profile = quick", "profile = full")
+    ini = (ROOT / "settings.ini").read_text(encoding="utf-8").replace("data/pydocs/spec.toml",
+                                                                      "data/small/spec.toml").replace(
+                                                                          "profile = quick", "profile = full")
     (root / "ours.py").write_text(SCRIPT, encoding="utf-8")
     (root / "settings.ini").write_text(ini, encoding="utf-8")

@@ -1,4 +1,5 @@
-"""Each fault is injected, the public command runs with every check active, and the first failure names the right layer."""
+"""Each fault is injected, the public command runs with every check active, and
+the first failure names the right layer."""
 import json
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def test_the_first_failure_names_the_layer(fault, checkout, healthy_outcome):
     assert seen.layer == fault.layer, f"{fault.says}: {seen.id or 'nothing'} was named, expected {fault.layer}"
 
 
-@pytest.mark.parametrize("command", sorted({fault.command for fault in FAULTS}), ids=lambda command: "-".join(command[:2]).replace("/", "."))
+@pytest.mark.parametrize("command", sorted({fault.command for fault in FAULTS}),
+                         ids=lambda command: "-".join(command[:2]).replace("/", "."))
 def test_a_healthy_checkout_raises_nothing(command, healthy_outcome):
     outcome = healthy_outcome(command)
     assert outcome.code == 0, outcome.content
@@ -48,7 +50,8 @@ def test_what_a_fault_needs_is_healthy(fault, checkout):
 
 
 def test_the_catalogue_covers_every_layer():
-    assert len(FAULTS) >= 25 and {fault.layer for fault in FAULTS} == LAYERS and len({fault.id for fault in FAULTS}) == len(FAULTS)
+    assert len(FAULTS) >= 25 and {fault.layer
+                                  for fault in FAULTS} == LAYERS and len({fault.id for fault in FAULTS}) == len(FAULTS)
     assert sum(fault.silent for fault in FAULTS) >= 8
 
 
@@ -58,4 +61,5 @@ def test_the_table_is_what_the_tests_saw(request):
     content = {fault.id: SEEN[fault.id] for fault in FAULTS}
     if request.config.getoption("--write-table", default=False):
         write_json(TABLE, content)
-    assert json.loads(TABLE.read_text(encoding="utf-8")) == content, "write it again: python -m pytest tests/faults --write-table"
+    assert json.loads(
+        TABLE.read_text(encoding="utf-8")) == content, "write it again: python -m pytest tests/faults --write-table"

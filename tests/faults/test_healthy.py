@@ -17,7 +17,8 @@ PUBLIC = {
     "stsb": ("stsb/pairs_dev.jsonl", "--symmetry", "symmetric"),
 }
 
-KNOWN = {"scifact, its clean part": ("data.leakage.near_copy",)}  # one of its claims is a training claim turned into its opposite
+# one of its claims is a training claim turned into its opposite
+KNOWN = {"scifact, its clean part": ("data.leakage.near_copy",)}
 
 
 def loud(command: tuple[str, ...], known: tuple[str, ...] = ()) -> list[tuple[str, str, str]]:
@@ -27,12 +28,14 @@ def loud(command: tuple[str, ...], known: tuple[str, ...] = ()) -> list[tuple[st
     rows = list(findings(outcome.content))
     assert len(rows) > 5 and outcome.code == 0, outcome.content
     return [(row["id"], row["status"], row["evidence"]) for row in rows
-            if row["status"] == "fail" or (row["status"] == "doubt" and row["id"].startswith(QUIET) and not row["id"].startswith(known or ("-",)))]
+            if row["status"] == "fail"
+            or (row["status"] == "doubt" and row["id"].startswith(QUIET) and not row["id"].startswith(known or ("-",)))]
 
 
 def test_the_demo_domain_raises_nothing(monkeypatch):
     monkeypatch.setenv("SEMANTIC_NB_PROFILE", "tiny")
-    assert not loud(("data/pydocs/spec.toml",), known=("data.leakage.questions",))  # pairs that touch a held-out question are dropped and counted
+    # pairs that touch a held-out question are dropped and counted
+    assert not loud(("data/pydocs/spec.toml",), known=("data.leakage.questions",))
 
 
 @pytest.mark.skipif(not SETS.is_dir(), reason="the development sets are not at hand")

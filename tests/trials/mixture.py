@@ -35,7 +35,8 @@ def scored(file, column, least):
 def judged(folder, split, corpus=None):
     corpus = corpus or read_corpus(folder / "corpus.jsonl")
     found = read_judged(folder / "queries.jsonl", folder / "qrels" / f"{split}.tsv", corpus)
-    return [(found.queries[q], corpus.passages[corpus.position[d]]) for q, grades in found.qrels.items() for d, grade in grades.items() if grade > 0 and corpus.texts[corpus.position[d]]]
+    return [(found.queries[q], corpus.passages[corpus.position[d]]) for q, grades in found.qrels.items()
+            for d, grade in grades.items() if grade > 0 and corpus.texts[corpus.position[d]]]
 
 
 def two_of_each(groups):
@@ -65,8 +66,10 @@ def summary_and_source():
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
         source = path.read_text(encoding="utf-8", errors="replace")
         for node in ast.walk(ast.parse(source)):
-            if isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node)) and len(node.body) > 1 and len(doc.split()) > 3:
-                found.append((" ".join(doc.split("\n\n")[0].split()), "\n".join(ast.unparse(part) for part in node.body[1:])[:1000]))
+            if (isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node)) and len(node.body) > 1
+                    and len(doc.split()) > 3):
+                found.append((" ".join(doc.split("\n\n")[0].split()),
+                              "\n".join(ast.unparse(part) for part in node.body[1:])[:1000]))
     return found
 
 
@@ -96,9 +99,11 @@ def all_sets():
         "cranfield, query to text": ("others", "asymmetric", judged(DATA / "cranfield", "test")),
         "pydocs test and production": ("others", "asymmetric", docs["test"] + docs["production"]),
         "pydocs, first sentence to rest": ("others", "asymmetric", list(zip(first.anchors, first.positives))),
-        "pydocs, questions of one document": ("new", "symmetric", two_of_each(by_value([(d, q) for q, d in docs["train"]]))),
+        "pydocs, questions of one document": ("new", "symmetric",
+                                              two_of_each(by_value([(d, q) for q, d in docs["train"]]))),
         "nl2bash, descriptions of one command": ("new", "symmetric", two_of_each(by_value([(c, d) for d, c in bash]))),
-        "dblp_acm, sides shuffled": ("new", "symmetric", [pair if chance.random() < 0.5 else pair[::-1] for pair in catalogue]),
+        "dblp_acm, sides shuffled": ("new", "symmetric",
+                                     [pair if chance.random() < 0.5 else pair[::-1] for pair in catalogue]),
         "standard library, summary to source": ("new", "asymmetric", summary_and_source()),
         "scifact, title to abstract": ("new", "asymmetric", title(scifact)),
     }
@@ -128,18 +133,22 @@ def one_mixed(job):
 def trial(draws):
     content = {"pure": [], "mixed": [], "pairs": {"pure": PURE, "mixed": MIXED, "foreign": FOREIGN}}
     latest = lambda *names: next(role for role in ("new", "others", "design") if role in [SETS[n][0] for n in names])
-    combinations = [(a, b) for a, b in itertools.permutations(SETS, 2) if (SETS[a][1] == "asymmetric") != (SETS[b][1] == "asymmetric") and SETS[b][1] != "catalogues"
+    combinations = [(a, b) for a, b in itertools.permutations(SETS, 2)
+                    if (SETS[a][1] == "asymmetric") != (SETS[b][1] == "asymmetric") and SETS[b][1] != "catalogues"
                     and len(SETS[a][2]) >= MIXED * (1 - FOREIGN)]
     with Pool(int(os.environ.get("WORKERS", 2))) as pool:
         for name, (role, symmetry, rows) in tqdm(SETS.items(), "pure"):
             found = pool.map(one_pure, [(name, seed) for seed in range(draws)])
             expected = "symmetric" if symmetry == "symmetric" else "asymmetric"
-            content["pure"].append({"set": name, "role": role, "symmetry": symmetry, "size": len(rows), "draws": draws, "low": min(f[0] for f in found), "high": max(f[0] for f in found),
-                                    "observed": sum(f[1] == expected for f in found), "alarms": sum(f[2] for f in found)})
+            content["pure"].append({"set": name, "role": role, "symmetry": symmetry, "size": len(rows), "draws": draws,
+                                    "low": min(f[0] for f in found), "high": max(f[0] for f in found),
+                                    "observed": sum(f[1] == expected for f in found),
+                                    "alarms": sum(f[2] for f in found)})
         for name, foreign in tqdm(combinations, "mixed"):
             found = pool.map(one_mixed, [(name, foreign, seed) for seed in range(draws)])
             mean = lambda values: float(np.mean([v for v in values if v is not None] or [0]))
-            content["mixed"].append({"set": name, "foreign": foreign, "role": latest(name, foreign), "majority": SETS[name][1], "draws": draws, "found": sum(f[0] for f in found),
+            content["mixed"].append({"set": name, "foreign": foreign, "role": latest(name, foreign),
+                                     "majority": SETS[name][1], "draws": draws, "found": sum(f[0] for f in found),
                                      "precision": mean(f[1] for f in found), "recall": mean(f[2] for f in found)})
     return content
 
