@@ -235,8 +235,8 @@ def _rate(weight: np.ndarray, clicked: np.ndarray, shown: np.ndarray, raw: np.nd
 
 def _share(weight: np.ndarray, size: np.ndarray, usual: np.ndarray, ranks: int) -> np.ndarray:
     mean = np.average(weight, weights=size)
-    return np.clip((np.bincount(usual, weight * size, ranks) + 5 * mean) / (np.bincount(usual, size, ranks) + 5), 1e-4,
-                   1 - 1e-4)
+    share = (np.bincount(usual, weight * size, ranks) + 5 * mean) / (np.bincount(usual, size, ranks) + 5)
+    return np.clip(share, 1e-4, 1 - 1e-4)
 
 # %% ../nbs/02d_clicks.ipynb #886dc32a
 RELEVANT = 0.7

@@ -42,9 +42,8 @@ class Clusters:
         "The largest clusters: size, cohesion, keywords, and the text nearest to the centre."
         return Table([{"cluster": i, "size": int(size), "cohesion": cohesion, "keywords": ", ".join(words),
                        "nearest to its centre": " ".join(texts[near[0]].split())[:70]}
-                      for i, (size, cohesion, words,
-                              near) in enumerate(zip(self.sizes, self.cohesion, self.keywords,
-                                                     self.representatives))][:most])
+                      for i, (size, cohesion, words, near) in enumerate(
+                          zip(self.sizes, self.cohesion, self.keywords, self.representatives))][:most])
 
 # %% ../nbs/08c_cluster.ipynb #3fc2943a
 def class_keywords(texts: Sequence[str], labels: np.ndarray, most: int = 6) -> list[tuple[str, ...]]:
@@ -56,8 +55,8 @@ def class_keywords(texts: Sequence[str], labels: np.ndarray, most: int = 6) -> l
         counts = counter.fit_transform(joined).toarray()
     except ValueError:
         return [()] * len(joined)
-    weights = counts / np.maximum(counts.sum(axis=1, keepdims=True),
-                                  1) * np.log1p(counts.sum() / len(joined) / counts.sum(axis=0))
+    frequency = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    weights = frequency * np.log1p(counts.sum() / len(joined) / counts.sum(axis=0))
     words = counter.get_feature_names_out()
     return [tuple(words[i] for i in np.argsort(-row, kind="stable")[:most] if row[i] > 0) for row in weights]
 
@@ -127,8 +126,8 @@ def _agglomerative(vectors: np.ndarray, k: int | None, threshold: float | None,
                    min_size: int) -> tuple[np.ndarray, np.ndarray]:
     from scipy.cluster.hierarchy import fcluster
     tree = average_linkage(vectors)
-    labels = fcluster(tree, 1 - threshold,
-                      "distance") if k is None else fcluster(tree, _groups_for(tree, k, min_size), "maxclust")
+    labels = (fcluster(tree, 1 - threshold, "distance") if k is None
+              else fcluster(tree, _groups_for(tree, k, min_size), "maxclust"))
     large = np.bincount(labels)[labels] >= min_size
     return np.where(large, labels, -1), tree
 

@@ -81,7 +81,7 @@ def power_finding(known: Mapping[str, np.ndarray | float], n: int, metric: str,
                    f"spread {first['spread']:.3f}, {first['known from']}); {worthwhile:g} needs {first['needed']}",
                    "" if enough
                    else f"label {first['needed'] - n} more queries, or claim nothing from a difference "
-                   f"below {first['detectable']:.3f}", rows)
+                        f"below {first['detectable']:.3f}", rows)
 
 # %% ../nbs/09b_confidence.ipynb #4013ef27
 _WORD = re.compile(r"\w+")

@@ -112,8 +112,8 @@ class Corpus:
         "The documents with these ids, in the old order."
         keep = set(keep)
         rows = [i for i, id in enumerate(self.ids) if id in keep]
-        return Corpus(
-            *(tuple(column[i] for i in rows) for column in (self.ids, self.titles, self.texts, self.metadata)))
+        columns = (self.ids, self.titles, self.texts, self.metadata)
+        return Corpus(*(tuple(column[i] for i in rows) for column in columns))
 
 # %% ../nbs/02_data.ipynb #fac7dab0
 def read_corpus(path: Path) -> Corpus:
@@ -122,9 +122,8 @@ def read_corpus(path: Path) -> Corpus:
     rows = read_rows(path)
     _need(rows, ("_id", "text"), path)
     _unique([str(row["_id"]) for row in rows], path)
-    corpus = Corpus(*(tuple(column)
-                      for column in zip(*((str(r["_id"]), str(r.get("title") or ""), str(r["text"] or ""),
-                                           r.get("metadata") or {}) for r in rows))))
+    read = ((str(r["_id"]), str(r.get("title") or ""), str(r["text"] or ""), r.get("metadata") or {}) for r in rows)
+    corpus = Corpus(*map(tuple, zip(*read)))
     if not any(corpus.passages):
         raise ContractError("data.empty", f"all {len(corpus)} documents of {Path(path).name} are empty",
                             "there is nothing to find", "check the text column")

@@ -178,10 +178,10 @@ def _swapped(model: "SentenceTransformer", domain: Domain, judged: Judged, docum
 ORDER = ("data", "loss", "model", "index", "cluster", "validate")
 NEXT = {"data": "read the rows that the check lists, correct the pairs, and train again",
         "loss": "look at the pairs before the loss: their symmetry, their mixture, their number; then at directions, "
-        "negatives and batch size, on dev",
+                "negatives and batch size, on dev",
         "model": "compare bases at full size, then read the truncation audit and serve the size it recommends",
         "index": "search exactly to see what is lost, then raise nprobe or efSearch, or build the index "
-        "again from the model that asks",
+                 "again from the model that asks",
         "validate": "label more questions, of the kind that people ask in production, before changing anything else",
         "cluster": "look at the embedding space first, then at method, k or threshold"}
 

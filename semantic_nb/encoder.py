@@ -226,8 +226,8 @@ def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Setti
     recipe = {"model": identity, "corpus": corpus.content, "bf16": bf16, "code": source_of(encode, truncate)}
     build = lambda folder: np.save(folder / "vectors.npy",
                                    encode(model, corpus.passages, "document", progress=progress))
-    return np.load(
-        artifact("vectors", recipe, build, settings, packages=("sentence-transformers", "torch")).path / "vectors.npy")
+    made = artifact("vectors", recipe, build, settings, packages=("sentence-transformers", "torch"))
+    return np.load(made.path / "vectors.npy")
 
 # %% ../nbs/04_encoder.ipynb #c9e13cb1
 def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dims: Sequence[int],

@@ -174,9 +174,8 @@ def _keep_probe(found: SearchIndex, texts: Sequence[str], vectors: np.ndarray, k
 def _check_probe(found: SearchIndex, model: "SentenceTransformer", kept: dict) -> None:
     "Refuse a model that encodes the kept questions differently, or an index that answers them differently."
     vectors, then = np.array(kept["vectors"], "float32"), np.array(kept["scores"])
-    lengths = np.linalg.norm(vectors,
-                             axis=1) * np.linalg.norm(now := encode(model, kept["texts"], "query", found.facts["dim"]),
-                                                      axis=1)
+    now = encode(model, kept["texts"], "query", found.facts["dim"])
+    lengths = np.linalg.norm(vectors, axis=1) * np.linalg.norm(now, axis=1)
     if (alike := float(np.mean((vectors * now).sum(axis=1) / np.maximum(lengths, 1e-12)))) < SAME_VECTOR:
         raise ContractError("model.encoding",
                             f"{len(vectors)} kept questions have a mean cosine of {alike:.2f} to their vectors "

@@ -321,7 +321,7 @@ def leakage(test: Judged | PairSet | Sequence[str], train: Judged | PairSet | Se
         if held.answers or seen.answers:
             findings[2] = replace(findings[2], status="doubt",
                                   evidence="not enough evidence: the two sides do not name "
-                                  "their documents in the same way")
+                                           "their documents in the same way")
     kept = [i for i in range(len(held.ids)) if not any(i in rows for rows, _ in grades.values())]
     return Leakage(tuple(findings), tuple(row for rows, _ in grades.values() for row in rows.values()),
                    tuple(held.ids[i] for i in kept), _take(test, kept))

@@ -145,8 +145,8 @@ def _heading(model: "SentenceTransformer", title: str, room: int) -> tuple[str, 
 def _edges(words: Sequence[int], head: int, step: int, most: int) -> list[int]:
     """Tokens at which windows of at most `step` tokens start, and where the last of them ends; each
     edge steps back to the start of its word."""
-    start = lambda at: next((i for i in range(at, at - step, -1) if words[i] != words[i - 1]),
-                            at) if at < len(words) else len(words)
+    start = lambda at: (next((i for i in range(at, at - step, -1) if words[i] != words[i - 1]), at)
+                        if at < len(words) else len(words))
     edges = [start(head)]
     while edges[-1] < len(words) and len(edges) <= most:
         edges.append(start(edges[-1] + step))

@@ -153,8 +153,8 @@ def _similarity_rules(seen: Trace) -> _Found:
                        f"dot_score with scale {scale.constant or 20}", "")
         elif _RANKING.fullmatch(call.name) and kind == "dot" and similarity.name.rpartition(".")[2] in ("", "cos_sim"):
             yield node, "loss.scale", "doubt", "cosine in the loss of a dot model", ""
-        if re.fullmatch(r"sentence_transformers\.util\..*(semantic_search|cos_sim)",
-                        call.name) and not call.argument("score_function", 5).name:
+        if (re.fullmatch(r"sentence_transformers\.util\..*(semantic_search|cos_sim)", call.name)
+                and not call.argument("score_function", 5).name):
             encoded = [made for value in call.positional[:2] for made in value.calls if VECTORS.fullmatch(value.name)]
             if encoded and all(model_kind(_name(made.receiver)) == "dot" for made in encoded):
                 yield node, "index.cosine_on_dot", "doubt", "vectors of a dot model are compared by cosine", ""

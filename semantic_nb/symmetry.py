@@ -204,8 +204,8 @@ def symmetry_finding(pairs: PairSet, sides: Sides, reason: str = "") -> Finding:
 # %% ../nbs/02c_symmetry.ipynb #18300be7
 def typical(pairs: PairSet, sides: Sides, count: int = 5) -> tuple[dict, ...]:
     "The rows with the margins nearest to the median."
-    order = sides.asked[
-        np.argsort(np.abs(sides.margins[sides.asked] - np.median(sides.margins[sides.asked])), kind="stable")]
+    margins = sides.margins[sides.asked]
+    order = sides.asked[np.argsort(np.abs(margins - np.median(margins)), kind="stable")]
     return tuple(excerpt(pairs, int(row)) for row in order[:count])
 
 def excerpt(pairs: PairSet, row: int) -> dict:
@@ -227,8 +227,8 @@ def direction_finding(pairs: PairSet, sides: Sides) -> Finding:
                        else "the sides look alike, so there is nothing to swap",
                        "put the question first in every row" if shuffled else "")
     wrong = np.flatnonzero(sides.margins < -np.quantile(np.abs(sides.margins), 0.25))
-    ratio = float(
-        np.median([math.log(max(1, len(a)) / max(1, len(p))) for a, p in zip(pairs.anchors, pairs.positives)]))
+    ratios = [math.log(max(1, len(a)) / max(1, len(p))) for a, p in zip(pairs.anchors, pairs.positives)]
+    ratio = float(np.median(ratios))
     if len(wrong) > SWAPPED_SHARE * len(pairs):
         return Finding(id, "fail", len(wrong),
                        f"{len(wrong)} of {len(pairs)} rows look as if anchor and positive had changed places",

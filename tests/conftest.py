@@ -48,7 +48,7 @@ def domain_folder(tmp_path, tiny_model) -> Path:
     write_lines(folder / "corpus.jsonl",
                 [{"_id": f"{a}_{k}", "title": f"{a}_{k}(x)", "metadata": {"topic": a, "library": k},
                   "text": f"Here you {ACTIONS[a]} for {k} {KINDS[k]}. Parameters: x, the {k} "
-                  f"number {i} to {a}; raises an error for empty {k}."}
+                          f"number {i} to {a}; raises an error for empty {k}."}
                  for i, (a, k) in enumerate(things)])
     questions, qrels = [], {"train": [], "dev": [], "test": [], "production": []}
     for i, (a, k) in enumerate(things):
