@@ -39,6 +39,9 @@ def pairing_finding(pairs: PairSet) -> Finding:
     `FEWEST_DECIDED` pairs decide. Of more than `DRAWN_PAIRS` pairs, so many are taken at equal distances.
     """
     from scipy.stats import binomtest
+    if len(pairs) < 2:
+        return Finding(f"data.pairing.{pairs.name}", "doubt", 0, f"not enough evidence: {len(pairs)} pairs",
+                       "give more pairs")
     some = pairs.take(np.unique(np.linspace(0, len(pairs) - 1, DRAWN_PAIRS).astype(int)).tolist())
     own, other = _nearness(some)
     decided, won = int((own != other).sum()), int((own > other).sum())
@@ -66,17 +69,12 @@ def _nearness(pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
 # %% ../nbs/05c_checks.ipynb #40c5906f
 def check_pairs(pairs: PairSet, reason: str = "") -> list[Finding]:
     """Duplicates, pairing, symmetry, direction and mixture of one set of pairs, and its negatives, if it has any.
-    `reason`: the spec's `symmetry_reason`, which turns a contradiction into a doubt."""
+    `reason`: the spec's `symmetry_reason`, which turns a contradiction of the symmetry into a doubt."""
     sides = read_sides(pairs)
-    found = [duplicate_pairs(pairs), symmetry_finding(pairs, sides, reason), direction_finding(pairs, sides),
-             mixture_finding(pairs, sides)]
+    found = [duplicate_pairs(pairs), symmetry_finding(pairs, sides, reason), mixture_finding(pairs, sides),
+             direction_finding(pairs, sides)]
     negatives = [negatives_finding(pairs)] if pairs.negatives else []
-    return [*(_excused(finding, reason) for finding in found), pairing_finding(pairs), *negatives]
-
-def _excused(finding: Finding, reason: str) -> Finding:
-    if finding.status != "fail" or not reason:
-        return finding
-    return replace(finding, status="doubt", fix=f"declared because: {reason}")
+    return [*found, pairing_finding(pairs), *negatives]
 
 # %% ../nbs/05c_checks.ipynb #2ad633f0
 def require_pairs(pairs: Sequence[PairSet], reason: str = "") -> list[Finding]:
@@ -99,7 +97,6 @@ class Source:
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     corpus: Corpus | None = None
     splits: Mapping[str, Judged] = field(default_factory=dict)
-    clicks: Sequence[Mapping] = ()
     findings: tuple[Finding, ...] = ()
     reason: str = ""
 
@@ -111,11 +108,15 @@ def _positives(rows: Sequence[Mapping]) -> tuple[list[Mapping], list[Finding]]:
     if column is None:
         return list(rows), []
     try:
-        values = [float(row[column]) for row in rows]
+        values = np.array([float(row.get(column)) for row in rows])
     except (TypeError, ValueError) as error:
         raise ContractError("data.columns", f"{column}: {error}", "labels and scores are numbers",
                             "correct the column") from None
-    least = GOOD_SHARE * max(values)
+    if not np.isfinite(values).all() or (column == "label" and not set(values.tolist()) <= {0, 1}):
+        raise ContractError("data.labels", f"the {column}s are {', '.join(map(str, np.unique(values)[:5]))}",
+                            "which of them means that two texts belong together is not said",
+                            "write 1 for pairs and 0 for others, or a finite score")
+    least = GOOD_SHARE * values.max()
     kept = [row for row, value in zip(rows, values) if value >= least > 0]
     if not kept:
         raise ContractError("data.labels", f"no row has a positive {column}", "without positives there are no pairs",
@@ -168,7 +169,9 @@ def judged_pairs(name: str, judged: Judged, corpus: Corpus, symmetry: str = "") 
 def _from_file(path: Path, settings: Settings, symmetry: str) -> Source:
     rows = read_rows(path)
     if {"query", "document", "position"} <= set(rows[0]):
-        return Source(path.name, "clicks", corpus=_corpus_beside(path, settings), clicks=rows)
+        corpus = _corpus_beside(path, settings)
+        filtered = filter_clicks(rows, corpus, path.stem)
+        return Source(path.name, "clicks", (filtered.pairs,), corpus=corpus, findings=filtered.findings)
     if {"anchor", "positive"} <= set(rows[0]):
         kept, found = _positives(rows)
         return Source(path.name, "pairs",
@@ -189,27 +192,22 @@ def _corpus_beside(path: Path, settings: Settings) -> Corpus:
 def check_source(source: Source, model: "SentenceTransformer", batch_size: int, against: Source | None = None,
                  say: Callable[[str], None] = print) -> list[Finding]:
     "Every check that this kind of source allows."
-    found, pairs = list(source.findings), list(source.pairs)
-    if source.clicks:
-        say(f"{source.name}: {len(source.clicks):,} rows of a click log: names and positions")
-        filtered = filter_clicks(source.clicks, source.corpus, Path(source.name).stem)
-        found += filtered.findings
-        pairs.append(filtered.pairs)
-    for own in pairs:
+    found = list(source.findings)
+    for own in source.pairs:
         say(f"{own.name}: {len(own):,} pairs: symmetry, direction, mixture")
         found += check_pairs(own, source.reason)
         say(f"{own.name}: false negatives")
         found.append(false_negatives(own, lambda texts, role: encode(model, texts, role), batch_size))
     say("lengths")
-    found += _lengths(source, pairs, model)
+    found += _lengths(source, model)
     say("copies and leakage")
     return found + _copies(source) + _leaks(source, against)
 
 # %% ../nbs/05c_checks.ipynb #734b3999
-def _lengths(source: Source, pairs: Sequence[PairSet], model: "SentenceTransformer") -> list[Finding]:
-    sides = [(own.name, side, texts) for own in pairs
+def _lengths(source: Source, model: "SentenceTransformer") -> list[Finding]:
+    sides = [(f"{own.name}." * (len(source.pairs) > 1) + side, texts) for own in source.pairs
              for side, texts in (("anchor", own.anchors), ("positive", own.positives))]
-    roles = {side if len(pairs) == 1 else f"{name}.{side}": texts for name, side, texts in sides} | dict(source.texts)
+    roles = dict(sides) | dict(source.texts)
     if source.corpus:
         roles["document"] = source.corpus.passages
     served = ({role: texts for role, texts in roles.items() if role == "document"}
@@ -246,11 +244,15 @@ def _copies(source: Source) -> list[Finding]:
 def _leaks(source: Source, against: Source | None) -> list[Finding]:
     known = _train_side(against) if against else _train_side(source) if source.splits else []
     held = ({name: judged for name, judged in source.splits.items() if name != "train" or against}
-            or {side.name: side for side in source.pairs} or dict(source.texts))
+            or {side.name: side for side in source.pairs if len(side)} or dict(source.texts))
+    if against and not (known and held):
+        return [Finding("data.leakage", "doubt", 0,
+                        f"not enough evidence: {(source if known else against).name} has no item to compare",
+                        "give pairs, texts, clicks, a spec, or a BEIR folder (with a train split for --against)")]
     return [replace(finding, id=f"{finding.id}.{name}") for name, side in held.items() for train in known
-            for finding in leakage(side, train).findings] if known else []
+            for finding in leakage(side, train).findings]
 
 def _train_side(source: Source) -> list[Judged | PairSet | Sequence[str]]:
     if source.kind == "beir":
         return [source.splits["train"]] if "train" in source.splits else []
-    return list(source.pairs) or list(source.texts.values())
+    return [pairs for pairs in source.pairs if len(pairs)] or list(source.texts.values())

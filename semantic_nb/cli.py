@@ -14,7 +14,7 @@ from typing import Annotated, Any, Optional
 
 import typer
 
-from .core import ContractError, load_settings
+from .core import ContractError, load_settings, to_json
 
 # %% ../nbs/11b_cli.ipynb #a4d47edf
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False,
@@ -34,7 +34,7 @@ def main() -> None:
         app()
     except ContractError as error:
         if "--json" in sys.argv:
-            print(json.dumps({"error": error.as_dict()}, ensure_ascii=False))
+            print(to_json({"error": error.as_dict()}))
         else:
             print(error, file=sys.stderr)
         sys.exit(2)
@@ -55,7 +55,7 @@ def _say(as_json: bool):
     return (lambda line: print(line, file=sys.stderr)) if as_json else print
 
 def _show(content: Any, as_json: bool, text: str) -> None:
-    print(json.dumps(content, ensure_ascii=False, default=str) if as_json else text)
+    print(to_json(content) if as_json else text)
 
 # %% ../nbs/11b_cli.ipynb #fcecaea9
 @app.command()

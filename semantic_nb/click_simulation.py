@@ -6,7 +6,6 @@ __all__ = ['ATTRACTION', 'open_domain', 'Users', 'typed_name', 'Search', 'search
 
 # %% ../nbs/02d2_click_simulation.ipynb #a92f2842
 import csv
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -14,29 +13,22 @@ from pathlib import Path
 
 import numpy as np
 
-from .core import Settings, artifact, source_of
+from .core import Settings
 from .data import Corpus, Judged, PairSet, read_judged
-from .leakage import NEAR_COPY_CODE
+
 from .measure import bm25
 from .spec import PipelineSpec
-from .split import copy_groups, held_out_documents, load_corpus
+from .split import held_out_documents, load_corpus, stored_groups
 
 # %% ../nbs/02d2_click_simulation.ipynb #acf3ebb2
 def open_domain(spec: PipelineSpec, settings: Settings) -> tuple[Corpus, Judged]:
-    """The documents that training may see, and the train questions judged on these
-    alone. Which they are is kept in the store."""
+    "The documents that training may see, and the train questions judged on these alone."
     whole = load_corpus(spec, settings)
     read = lambda name: read_judged(spec.folder / spec.data.queries,
                                     spec.folder / spec.data.qrels / f"{name}.tsv", whole)
-    train, judged = (read("train"),
-                     [read(name) for name in (spec.validation.dev, spec.validation.test, spec.validation.production)
-                      if name])
-    recipe = {"corpus": whole.content, "judged": sorted(set().union(*(split.relevant() for split in judged))),
-              "code": source_of(copy_groups, held_out_documents, *NEAR_COPY_CODE)}
-    write = lambda folder: (folder / "held.json").write_text(
-        json.dumps(sorted(held_out_documents(whole, copy_groups(whole), judged)))) and None
-    held = set(json.loads((artifact("held-out", recipe, write, settings).path / "held.json").read_text()))
-    corpus = whole.subset(set(whole.ids) - held)
+    v, train = spec.validation, read("train")
+    judged = [read(name) for name in (v.dev, v.test, v.production) if name]
+    corpus = whole.subset(set(whole.ids) - held_out_documents(whole, stored_groups(whole, settings), judged))
     mine = [q for q, grades in train.qrels.items() if set(grades) <= set(corpus.ids)]
     return corpus, Judged({q: train.queries[q] for q in mine}, {q: train.qrels[q] for q in mine})
 

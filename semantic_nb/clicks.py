@@ -95,9 +95,11 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
     shown = Counter((queries[n], ids.get(document, document), k) for n in first.values()
                     for k, document in enumerate(pages[n] or (), 1))
     pairs = {pair: place for place, pair in enumerate(dict.fromkeys((q, d) for q, d, _ in [*at.values(), *shown]))}
+    empty = {number for number, page in enumerate(pages) if not page}
+    told = not empty & {*at, *lost} and len(empty) <= MAX_UNRESOLVED * len(rows)
     return ClickLog(tuple(at), np.array([pairs[q, d] for q, d, _ in at.values()]), tuple(pairs),
                     _by_rank(Counter(at.values()), pairs),
-                    _by_rank(shown, pairs) if all(pages) else None, len(first),
+                    _by_rank(shown, pairs) if told else None, len(first),
                     len(first) - len({searches[n] for n in (*at, *lost)}), tuple(lost))
 
 # %% ../nbs/02d_clicks.ipynb #abe6b5a6
@@ -127,7 +129,7 @@ def _unusable(rows: Sequence[Mapping], lost: Sequence[int], good: int) -> Contra
 
 # %% ../nbs/02d_clicks.ipynb #c49585f0
 NAME_MATCH = 0.8
-_QUESTION = re.compile(r"(how|what|which|why|when|where|who|can|does|do|is|are|should)\b|.*[?？؟]", re.DOTALL)
+_QUESTION = re.compile(r"(how|what|which|why|when|where|who|can|does|do|is|are|should)\s+\S|.*[?？؟]", re.DOTALL)
 
 def name_match(query: str, id: str, title: str = "") -> float:
     "How nearly `query` is a name of this document, 0 to 1; 0 for a question. A title counts up to its first bracket."
@@ -149,12 +151,12 @@ def _ratio(a: str, b: str) -> float:
     return SequenceMatcher(None, a, b, autojunk=False).ratio()
 
 # %% ../nbs/02d_clicks.ipynb #cf247d70
-def navigational(log: ClickLog, corpus: Corpus, threshold: float = NAME_MATCH) -> dict[str, tuple[str, float]]:
-    "The navigational queries: the clicked document each one nearly names, and how nearly."
+def navigational(log: ClickLog, corpus: Corpus) -> dict[str, tuple[str, float]]:
+    "The navigational queries: the clicked document each one nearly names, and how nearly (`NAME_MATCH` or more)."
     found: dict[str, tuple[str, float]] = {}
     for query, id in (log.pairs[place] for place in dict.fromkeys(log.pair.tolist())):
         match = name_match(query, id, corpus.titles[corpus.position[id]])
-        if match >= threshold and match > found.get(query, ("", 0.0))[1]:
+        if match >= NAME_MATCH and match > found.get(query, ("", 0.0))[1]:
             found[query] = id, match
     return found
 
@@ -294,7 +296,7 @@ def _placed(dropped: Sequence[int], rows: Sequence[Mapping], log: ClickLog, mode
             lacks: ContractError | None) -> Finding:
     if model is None:
         return Finding("data.clicks.position", "doubt", 0,
-                       f"not enough evidence: {lacks.args[0].splitlines()[0].partition('] ')[2]}", lacks.fix)
+                       f"not enough evidence: {lacks.symptom}", lacks.fix)
     on = int((~np.isnan(model.posterior[log.pair])).sum())
     deep = min(5, len(model.raw)) - 1
     seen = [{"row": n, "query": rows[n]["query"], "document": rows[n]["document"], "position": rows[n]["position"]}

@@ -225,15 +225,15 @@ def drift(test: Questions, production: Questions, seed: int = 1) -> Finding:
                        f"not enough evidence: {distinct[0]} distinct test and {distinct[1]} distinct production queries"
                        + (", all with the same vector" if min(distinct) >= MIN_QUERIES else ""),
                        f"collect at least {MIN_QUERIES} different queries of each, and check the encoder")
-    test, production = (side.take(np.sort(np.random.default_rng(seed).permutation(len(side.texts))[:_MOST]))
-                        for side in (test, production))
+    drawn = [np.sort(np.random.default_rng(seed).permutation(len(side.texts))[:_MOST]) for side in (test, production)]
+    test, production = test.take(drawn[0]), production.take(drawn[1])
     meaning, form = energy_test(test.vectors, production.vectors, seed), surface_test(test.form, production.form, seed)
     p, apart = holm([meaning.pvalue, form.pvalue]), _apart(test, production)
     named = [f"{name} {by:+.1f} sd" for name, by in zip(_FORM, apart)
              if p[1] <= _LEVEL and abs(by) >= np.quantile(form.null_distribution, 1 - _LEVEL)]
     scores = {"meaning": _witness(test, production), "form": production.form @ (apart / _spread(test, production))}
     rows = [row for (what, score), adjusted in zip(scores.items(), p) if adjusted <= _LEVEL
-            for row in _furthest(score, production, what)]
+            for row in _furthest(score, production, drawn[1], what)]
     return Finding("validate.drift", "doubt" if rows else "ok", len(production.texts) if rows else 0,
                    f"{len(production.texts)} production against {len(test.texts)} test queries: "
                    f"meaning {p_text(p[0])} (energy coefficient {meaning.statistic:.4f}, 95 % of random labels below "
@@ -250,8 +250,8 @@ def _witness(test: Questions, production: Questions) -> np.ndarray:
     return (distances[:, :len(test.texts)].mean(axis=1)
             - distances[:, len(test.texts):].sum(axis=1) / (len(production.texts) - 1))
 
-def _furthest(scores: np.ndarray, production: Questions, what: str) -> list[dict]:
-    return [{"number": int(i), "differs in": what, "text": " ".join(production.texts[i].split())[:160]}
+def _furthest(scores: np.ndarray, production: Questions, numbers: np.ndarray, what: str) -> list[dict]:
+    return [{"number": int(numbers[i]), "differs in": what, "text": " ".join(production.texts[i].split())[:160]}
             for i in np.argsort(-scores, kind="stable")[:_SHOWN]]
 
 # %% ../nbs/09b_confidence.ipynb #50c7833c

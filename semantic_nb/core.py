@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['PREFIX', 'DISK_ERRORS', 'COLOURS', 'ContractError', 'refused', 'Settings', 'load_settings', 'fingerprint',
-           'file_hash', 'source_of', 'write_json', 'Artifact', 'artifact', 'Table', 'figure']
+           'file_hash', 'source_of', 'to_json', 'write_json', 'Artifact', 'artifact', 'Table', 'figure']
 
 # %% ../nbs/00_core.ipynb #10b797e4
 import ast
@@ -11,6 +11,7 @@ import errno
 import hashlib
 import inspect
 import json
+import math
 import os
 import re
 import shutil
@@ -149,10 +150,21 @@ def source_of(*functions: Callable) -> str:
     return fingerprint(trees)
 
 # %% ../nbs/00_core.ipynb #811ef5e8
+def to_json(content: Any, indent: int | None = None) -> str:
+    "JSON that every reader takes: a number that is not finite becomes null, what JSON does not know becomes text."
+    return json.dumps(_finite(content), indent=indent, ensure_ascii=False, default=str, allow_nan=False)
+
+def _finite(content: Any) -> Any:
+    if isinstance(content, Mapping):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
 def write_json(path: Path, content: Any) -> Path:
     "Write beside the target, then rename: a reader sees the old file or the new one, never half of one."
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps(content, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
+    aside.write_text(to_json(content, indent=1) + "\n", encoding="utf-8")
     os.replace(aside, path)
     return path
 

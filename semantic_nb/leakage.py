@@ -41,7 +41,7 @@ def text_features(text: str) -> list[str]:
     if text.isascii():
         found = re.findall(r"\w\w+", text)
     else:
-        found = [part for match in _words().finditer(text) for part in (_pairs(match[1]) if match[1] else [match[0]])]
+        found = [part for match in _words().finditer(text) for part in _pairs(match[1] or "") or [match[0]]]
     rest = "" if found else "".join(text.split())
     return found or [*rest, *_pairs(rest)]
 
@@ -212,7 +212,7 @@ def _side(items: Judged | PairSet | Sequence[str], name: str) -> _Side:
     elif isinstance(items, PairSet):
         both, rows = items.symmetry == "symmetric", np.arange(len(items))
         answers = {} if both else {"positive": [{canonical_text(text)} for text in items.positives]}
-        answers |= {"document": [{document} for document in items.documents]} if items.documents else {}
+        answers |= {"document": [{document} - {""} for document in items.documents]} if any(items.documents) else {}
         side = _Side(tuple(range(len(items))), items.anchors + items.positives * both,
                      np.append(rows, rows) if both else rows, answers)
     else:
@@ -321,7 +321,8 @@ def leakage(test: Judged | PairSet | Sequence[str], train: Judged | PairSet | Se
         if held.answers or seen.answers:
             findings[2] = replace(findings[2], status="doubt",
                                   evidence="not enough evidence: the two sides do not name "
-                                           "their documents in the same way")
+                                           "their documents in the same way",
+                                  fix="name the corpus id behind each positive")
     kept = [i for i in range(len(held.ids)) if not any(i in rows for rows, _ in grades.values())]
     return Leakage(tuple(findings), tuple(row for rows, _ in grades.values() for row in rows.values()),
                    tuple(held.ids[i] for i in kept), _take(test, kept))

@@ -45,11 +45,11 @@ def _around(model: "SentenceTransformer", role: str) -> tuple[str, int]:
 
 # %% ../nbs/04b_lengths.ipynb #91d598ac
 def truncation_by_role(model: "SentenceTransformer", roles: Mapping[str, Sequence[str]]) -> list[Finding]:
-    """`over_length` per role at the model's own limit. A role named `query` or `anchor` is read with the query
-    prompt, any other with the document prompt."""
+    """`over_length` per role at the model's own limit. A role named `query` or `anchor`, or `….anchor`, is read with
+    the query prompt, any other with the document prompt."""
     found = []
     for role, texts in roles.items():
-        counter = token_counter(model, "query" if role in ("query", "anchor") else "document")
+        counter = token_counter(model, "query" if role.rpartition(".")[2] in ("query", "anchor") else "document")
         found.append(over_length(texts, role, model.max_seq_length, counter) if len(texts) else
                      Finding(f"data.length.{role}", "doubt", 0, "not enough evidence: no text plays this role",
                              "give some, or leave the role out"))
@@ -101,9 +101,9 @@ def tail_windows(model: "SentenceTransformer", corpus: Corpus,
     """What the model does not read of the documents, in windows that it does read.
 
     Returns:
-        The windows, each with its document's title before it; the row of the document of
-            each, int, (m,), ascending; and the number of
-        documents that are longer than `most` windows after the head, so that their end is in none.
+        The windows, each with its document's title before it; the row of the document of each, int, (m,), ascending;
+            and the number of documents that are longer than `most` windows after the head, so that their end is
+            in none.
     Raises:
         ContractError: `model.tokenizer` if the tokenizer does not say where its tokens stand,
             `model.max_tokens` if hardly a text fits.
@@ -139,7 +139,8 @@ def _room(model: "SentenceTransformer") -> int:
 def _heading(model: "SentenceTransformer", title: str, room: int) -> tuple[str, int]:
     "The title, cut to a quarter of the room, with a line break; and its length in tokens."
     at = model.tokenizer(title, return_offsets_mapping=True, **_PLAIN)["offset_mapping"][:room // 4]
-    return (title[:at[-1][1]] + "\n", len(at)) if at else ("", 0)
+    heading = title[:at[-1][1]] + "\n" if at else ""
+    return heading, len(model.tokenizer(heading, **_PLAIN)["input_ids"])
 
 # %% ../nbs/04b_lengths.ipynb #37140cc5
 def _edges(words: Sequence[int], head: int, step: int, most: int) -> list[int]:
@@ -250,7 +251,7 @@ GAIN = 0.01
 
 def tails_finding(effect: TailEffect, gain: float = GAIN) -> Finding:
     """`data.length.tails`: doubt if the tails improve the metric by at least `gain` with an interval above 0, or if
-    the judgments cannot tell; ok otherwise."""
+    the judgments cannot tell; ok otherwise, which is no proof that nothing can be won: read the interval."""
     every, known = effect.over_all, effect.over_judged
     helps = lambda one: one.outcome == "better" and one.difference >= gain
     if not effect.cut:
@@ -267,7 +268,9 @@ def tails_finding(effect: TailEffect, gain: float = GAIN) -> Finding:
     else:
         status, fix = "ok", ""
         verdict = ("the tails make the answers worse" if every.outcome == "worse"
-                   else f"the tails change {'rankings but not quality' if effect.changed else 'nothing'}")
+                   else "the tails change nothing" if not effect.changed
+                   else f"the tails change rankings; a gain of {gain:g} is ruled out" if every.high < gain
+                   else "the tails change rankings; a gain is not shown")
     return Finding("data.length.tails", status, effect.cut, f"{verdict}. {_seen(effect)}", fix)
 
 # %% ../nbs/04b_lengths.ipynb #00440592

@@ -71,7 +71,8 @@ def _call_rules(seen: Trace) -> _Found:
                    RULES["loss.legacy_fit"].instead.replace("SentenceTransformer", kind))
         if kind == "SentenceTransformer" and name == "encode_multi_process":
             yield node, "encoder.multi_process", "fail", name, ""
-        if (kind == "SentenceTransformer" and name in OLD_METHODS) or call.name == "st.SentenceTransformer.load":
+        if ((kind == "SentenceTransformer" and name in OLD_METHODS) or call.name == "st.SentenceTransformer.load"
+                or (owner.startswith("st.") and name == "get_word_embedding_dimension")):
             yield node, "model.renamed_method", "fail", name, OLD_METHODS[name]
         if re.fullmatch(r"st\.(Cached)?MultipleNegativesSymmetricRankingLoss", call.name):
             yield (node, "loss.symmetric_class", "fail", name,
@@ -109,7 +110,7 @@ def _trainer_rules(seen: Trace) -> _Found:
         if args.name == "transformers.TrainingArguments()":
             yield (call.node, "loss.training_arguments", "fail", "TrainingArguments of transformers",
                    "SentenceTransformerTrainingArguments")
-        if any(map(_best_by_loss, args.calls)):
+        if "metric_for_best_model" not in seen.stored and any(map(_best_by_loss, args.calls)):
             yield (call.node, "validate.loss_only", "fail", "the best checkpoint is chosen by the loss",
                    "metric_for_best_model= a metric of the evaluator")
         elif not call.argument("evaluator", 5).name and not measured:
@@ -162,6 +163,7 @@ def _similarity_rules(seen: Trace) -> _Found:
 # %% ../nbs/10b_lint.ipynb #3bdc64e3
 _FLAT = {"faiss.IndexFlatIP": "faiss.METRIC_INNER_PRODUCT", "faiss.IndexFlatL2": "faiss.METRIC_L2"}
 _WRAPPER = re.compile(r"faiss\.(IndexIDMap2?|index_cpu_to_gpu|index_cpu_to_all_gpus)")
+_ADDED = re.compile(r"faiss\..*\(\)\.(add|add_with_ids)")
 
 def _makers(index: Value) -> list[Call]:
     wrapped = [part for call in index.calls if _WRAPPER.fullmatch(call.name)
@@ -193,7 +195,7 @@ def _bare(made: Call) -> bool:
 def _vector_rules(seen: Trace) -> _Found:
     done = _normalised(seen)
     for node, call in seen.calls.items():
-        if not re.fullmatch(r"faiss\..*\(\)\.(add|add_with_ids)", call.name) or "metric_type" in seen.stored:
+        if not _ADDED.fullmatch(call.name) or "metric_type" in seen.stored:
             continue
         vectors, metrics = call.argument("x", 0), {_metric(maker) for maker in _makers(call.receiver)}
         if VECTORS.fullmatch(vectors.name) and not any(made.node in done for made in vectors.calls):
@@ -215,15 +217,27 @@ def _added(vectors: Value, metrics: set[str]) -> Iterator[tuple[str, str, str, s
 def _index_rules(seen: Trace, text: str) -> _Found:
     if not any(VECTORS.fullmatch(f"{call.name}()") for call in seen.calls.values()):
         return
+    added = [(maker, call.argument("x", 0)) for call in seen.calls.values() if _ADDED.fullmatch(call.name)
+             for maker in _makers(call.receiver)]
+    handed = {made for call in seen.calls.values() if not call.name.startswith(_HARMLESS)
+              for value in (*call.positional, *call.named.values()) for made in value.calls}
     for node, call in seen.calls.items():
-        if _metric(call) == "default" and "metric_type" not in seen.stored:
+        unit = [_of_length_one(vectors) for maker, vectors in added if maker == call]
+        if _metric(call) == "default" and "metric_type" not in seen.stored and not (unit and all(unit)):
             yield node, "index.default_metric", "doubt", f"{call.name.removeprefix('faiss.')} without a metric", ""
     for maker in {maker for call in seen.calls.values() if re.fullmatch(r"faiss\..*\(\)\.search", call.name)
                   for maker in _makers(call.receiver)}:
         inverted = (maker.name.startswith("faiss.IndexIVF")
                     or any("IVF" in str(value.constant) for value in maker.positional))
         if inverted and not re.search("nprobe|ParameterSpace|SearchParameters", text):
-            yield maker.node, "index.nprobe", "fail", "searched with nprobe = 1", ""
+            certain = maker not in handed  # what is handed to unknown code may be set there
+            yield maker.node, "index.nprobe", "fail" if certain else "doubt", "searched with nprobe = 1", ""
+
+def _of_length_one(vectors: Value) -> bool:
+    return bool(vectors.calls) and not vectors.cut and all(
+        made.argument("normalize_embeddings").constant is True
+        or (model_kind(_name(made.receiver)) == "unit" and not made.argument("truncate_dim").name
+            and not any(one.argument("truncate_dim").name for one in made.receiver.calls)) for made in vectors.calls)
 
 # %% ../nbs/10b_lint.ipynb #80192659
 def _role_rules(seen: Trace, text: str) -> _Found:

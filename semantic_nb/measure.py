@@ -146,7 +146,7 @@ def compare(a: np.ndarray, b: np.ndarray, seed: int = 1, resamples: int = 5000) 
     found = interval(difference, seed, resamples)
     p = permutation_test((difference,), np.mean, permutation_type="samples", n_resamples=resamples, rng=seed).pvalue
     shown = p < 0.05 and not found.low <= 0 <= found.high
-    outcome = "not shown" if not shown else "better" if found.low > 0 else "worse"
+    outcome = "not shown" if not shown else "better" if found.value > 0 else "worse"
     return Comparison(found.value, found.low, found.high, float(p), found.n, outcome, queries_needed(difference))
 
 # %% ../nbs/03_measure.ipynb #18f87ba3

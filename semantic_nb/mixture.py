@@ -49,7 +49,7 @@ def _log_likelihood(right: np.ndarray | float, n: np.ndarray | int) -> np.ndarra
 # %% ../nbs/02e_mixture.ipynb #7f49122e
 def find_clumps(features: np.ndarray) -> tuple[float, float, np.ndarray]:
     """Two clumps of rows against one, features of shape (n, 3): gain in BIC per row, distance of their means in
-    spreads, and the smaller clump's membership, (n,) bool."""
+    spreads, and the probability of each row to be in the smaller one, (n,)."""
     from sklearn.mixture import GaussianMixture
     spread = features.std(0)
     scaled = (features - features.mean(0)) / np.where(spread > 1e-9, spread, 1)
@@ -57,7 +57,8 @@ def find_clumps(features: np.ndarray) -> tuple[float, float, np.ndarray]:
     between = two.means_[1] - two.means_[0]
     line = np.linalg.solve(two.covariances_.sum(0), between)
     apart = abs(line @ between) / max(1e-9, sum(math.sqrt(line @ c @ line) for c in two.covariances_))
-    return (one.bic(scaled) - two.bic(scaled)) / len(scaled), apart, two.predict(scaled) == two.weights_.argmin()
+    smaller = two.predict_proba(scaled)[:, two.weights_.argmin()]
+    return (one.bic(scaled) - two.bic(scaled)) / len(scaled), apart, smaller
 
 # %% ../nbs/02e_mixture.ipynb #4a8aa97d
 MIN_MIXED = 100
@@ -74,9 +75,7 @@ def mixture_finding(pairs: PairSet, sides: Sides) -> Finding:
     rows, evidence = _mixed_rows(sides)
     if not len(rows):
         return Finding(id, "ok", 0, evidence)
-    kind = ("look like paraphrases, the others do not" if sides.accuracy > TOLD_APART
-            else "look like question and answer, the others do not")
-    return Finding(id, "fail", len(rows), f"{len(rows)} of {len(pairs)} pairs {kind}: {evidence}",
+    return Finding(id, "fail", len(rows), f"{len(rows)} of {len(pairs)} pairs {evidence}",
                    "make two named sets of them, each with its own symmetry",
                    tuple(excerpt(pairs, int(row)) for row in rows))
 
@@ -89,12 +88,15 @@ def _mixed_rows(sides: Sides) -> tuple[np.ndarray, str]:
     if jump.evidence > limit:
         rows = np.flatnonzero(sides.margins >= jump.at if guessing else size < jump.at)
         return (rows[np.argsort(-size[rows] if guessing else size[rows], kind="stable")],
-                f"the judge is right for {jump.below:.0%} of the pairs it is unsure of and {jump.above:.0%} of the "
-                f"others (log likelihood ratio {jump.evidence:.0f}, limit {limit:.0f})")
+                f"look like {'question and answer' if guessing else 'paraphrases'}, the others do not: the judge is "
+                f"right for {jump.below:.0%} of the pairs it is unsure of and {jump.above:.0%} of the others "
+                f"(log likelihood ratio {jump.evidence:.0f}, limit {limit:.0f})")
     gain, apart, smaller = find_clumps(sides.features)
     if gain > CLUMP_GAIN and apart > CLUMPS_APART:
-        return (np.flatnonzero(smaller),
-                f"length, wording and kind form two clumps (BIC gain {gain:.1f} per pair, {apart:.1f} spreads apart)")
+        rows = np.flatnonzero(smaller > 0.5)
+        return (rows[np.argsort(-smaller[rows], kind="stable")],
+                "differ from the others in length, wording and kind; read which of the two kinds is foreign "
+                f"(two clumps: BIC gain {gain:.1f} per pair, {apart:.1f} spreads apart)")
     return (np.array([], int),
             f"no jump in the judge's answers (log likelihood ratio {jump.evidence:.1f}, limit {limit:.0f}), no two "
             f"clumps (BIC gain {gain:.1f}, limit {CLUMP_GAIN})")

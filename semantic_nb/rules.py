@@ -137,6 +137,7 @@ OLD_ARGUMENTS = {
 # %% ../nbs/10a_rules.ipynb #839d5915
 OLD_METHODS = {
     "get_sentence_embedding_dimension": "get_embedding_dimension()",
+    "get_word_embedding_dimension": "get_embedding_dimension()",
     "truncate_sentence_embeddings": "truncate_embeddings(d)",
     "get_max_seq_length": "max_seq_length, a property", "tokenize": "preprocess(texts)",
     "save_to_hub": "push_to_hub(repo_id)", "load": "SentenceTransformer(path)",
@@ -151,17 +152,20 @@ _KINDS = {
 
 def model_kind(name: str) -> str:
     "`dot`, `unit` (cosine, normalises its own vectors), `cosine` (does not), or nothing where the name does not say."
-    return next((kind for kind, pattern in _KINDS.items()
-                 if re.fullmatch(pattern, name.rpartition("/")[2], re.IGNORECASE)), "")
+    owner, _, short = name.rpartition("/")
+    if owner not in ("", "sentence-transformers"):
+        return ""
+    return next((kind for kind, pattern in _KINDS.items() if re.fullmatch(pattern, short, re.IGNORECASE)), "")
 
 # %% ../nbs/10a_rules.ipynb #425e6342
 _PREFIXED = re.compile(
+    r"((intfloat|BAAI|Snowflake|mixedbread-ai|nomic-ai|Qwen|google)/)?("
     r"(multilingual-)?e5-(small|base|large)(-v2)?|bge-(small|base|large)-en(-v1\.5)?|snowflake-arctic-embed-.*|"
-    r"mxbai-embed-large-v1|nomic-embed-text-.*|Qwen3-Embedding-.*|embeddinggemma-.*", re.IGNORECASE)
+    r"mxbai-embed-large-v1|nomic-embed-text-.*|Qwen3-Embedding-.*|embeddinggemma-.*)", re.IGNORECASE)
 
 def expects_prefix(name: str) -> bool:
     "Whether the model of this name is documented to want a prefix or an instruction before queries."
-    return bool(_PREFIXED.fullmatch(name.rpartition("/")[2]))
+    return bool(_PREFIXED.fullmatch(name))
 
 # %% ../nbs/10a_rules.ipynb #6a7cb425
 METRIC_AT = {"faiss.IndexFlat": 1, "faiss.IndexHNSWFlat": 2, "faiss.index_factory": 2, "faiss.IndexIVFFlat": 3,

@@ -126,7 +126,8 @@ def _cells(raw: bytes) -> list[str]:
     if notebook.get("nbformat", 0) < 4:
         raise ValueError(f"a notebook of format {notebook.get('nbformat', 'unknown')}: open and save it in Jupyter, "
                          "which converts it to format 4")
-    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    return ["".join(cell["source"]) for cell in notebook["cells"]
+            if cell["cell_type"] == "code" and "".join(cell["source"]).strip()]
 
 # %% ../nbs/10a_source.ipynb #933b394c
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 # %% auto #0
 __all__ = ['SENTENCE_END', 'copy_groups', 'components', 'giant_component', 'parts', 'split_queries', 'pairs_from_documents',
-           'leak_free', 'held_out_documents', 'Domain', 'load_corpus', 'with_documents', 'load_domain', 'sample_corpus']
+           'leak_free', 'held_out_documents', 'Domain', 'load_corpus', 'stored_groups', 'with_documents', 'load_domain',
+           'sample_corpus']
 
 # %% ../nbs/02b_split.ipynb #08552fed
 import importlib
@@ -151,7 +152,8 @@ def load_corpus(spec: PipelineSpec, settings: Settings) -> Corpus:
     return read_corpus(made.path / "corpus.jsonl")
 
 # %% ../nbs/02b_split.ipynb #11f39cc6
-def _groups(corpus: Corpus, settings: Settings) -> np.ndarray:
+def stored_groups(corpus: Corpus, settings: Settings) -> np.ndarray:
+    "`copy_groups` of a corpus, computed once and kept in the store."
     recipe = {"corpus": corpus.content, "threshold": NEAR_COPY,
               "code": source_of(copy_groups, components, *NEAR_COPY_CODE)}
     made = artifact("groups", recipe, lambda folder: np.save(folder / "groups.npy", copy_groups(corpus)),
@@ -196,7 +198,7 @@ def load_domain(spec: PipelineSpec, settings: Settings) -> Domain:
     names = [name for name in (spec.validation.dev, spec.validation.test, spec.validation.production) if name]
     splits = {name: read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / f"{name}.tsv", whole)
               for name in names}
-    held = held_out_documents(whole, groups := _groups(whole, settings), list(splits.values()))
+    held = held_out_documents(whole, groups := stored_groups(whole, settings), list(splits.values()))
     asked = {text for split in splits.values() for text in split.queries.values()}
     kept, findings = [], [giant_component(groups.tolist())]
     for source in spec.data.pairs:

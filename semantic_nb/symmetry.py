@@ -34,11 +34,11 @@ def _class_of() -> np.ndarray:
 
 # %% ../nbs/02c_symmetry.ipynb #aaeadf05
 FEATURES = ("length", "words", "word length", *CLASSES[1:], "line breaks", "question mark",
-            "question word", "full stop", "sentences")
+            "question word", "sentence end", "sentences")
 QUESTION_WORD = re.compile(
     r"(who|what|when|where|why|which|how|is|are|was|were|do|does|did|can|could|should|would|will|am|has|have)\b",
     re.IGNORECASE)
-SENTENCE_STOP = re.compile(r"[.!?](?=\s|$)|[。！？]")
+SENTENCE_STOP = re.compile(r"[.!?؟](?=\s|$)|[。！？]")
 
 def surface(text: str, characters: int = 1000) -> np.ndarray:
     """The `FEATURES` of the first `characters` of a text, float64, shape (13,). Lengths and

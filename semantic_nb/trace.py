@@ -259,7 +259,8 @@ def _branches(bodies: Sequence[Sequence[ast.stmt]], scope: Scope) -> None:
     scope.names = {name: reduce(join, [end.get(name, NOTHING) for end in ends])
                    for name in dict.fromkeys(name for end in ends for name in end)}
 
-_GUARD = re.compile(r"version|hasattr|ImportError|ModuleNotFoundError|TypeError|AttributeError")
+_GUARD = re.compile(r"__version__|version_info|(?<![\w.])version\b|\bversion\(|\bparse_version\(|hasattr|"
+                    r"ImportError|ModuleNotFoundError|TypeError|AttributeError")
 
 def _guard(node: ast.AST, test: ast.AST | None, scope: Scope) -> None:
     if test and _GUARD.search(ast.unparse(test)):
@@ -271,9 +272,10 @@ def _defined(node: ast.FunctionDef | ast.ClassDef, scope: Scope) -> None:
     key = f"@{kind}:{scope.key}:{node.name}:{node.lineno}"
     for part in node.decorator_list:
         value_of(part, scope)
+    bases = [value_of(base, scope) for base in node.bases] if kind == "class" else []
     bind(ast.Name(node.name), Value(key), scope)
     if kind == "class":
-        scope.trace.bases[key] = [value_of(base, scope) for base in node.bases]
+        scope.trace.bases[key] = [base for base in bases if base.name != key]
         run(node.body, Scope(key, scope.trace, scope, key))
         return
     scope.trace.functions[key] = node

@@ -202,12 +202,12 @@ NONE, MORE, TINY, LESS = (comparison(0.0, -0.02, 0.02), comparison(0.05, 0.02, 0
 
 
 @pytest.mark.parametrize("over_all, over_judged, status, words", [
-    (NONE, NONE, "ok", "rankings but not quality"),
+    (NONE, NONE, "ok", "a gain is not shown"),
     (MORE, MORE, "doubt", "make the answers better"),
     (MORE, NONE, "doubt", "make the answers better"),
     (NONE, MORE, "doubt", "not enough evidence: better over judged"),
     (LESS, MORE, "doubt", "not enough evidence: better over judged"),
-    (TINY, TINY, "ok", "rankings but not quality"),
+    (TINY, TINY, "ok", "a gain of 0.01 is ruled out"),
     (LESS, NONE, "ok", "make the answers worse"),
     (comparison(0.05, 0.02, 0.08, n=5), MORE, "doubt", "not enough evidence: 5 judged"),
     (replace(NONE, low=float("nan"), high=float("nan")), NONE, "ok", "+0.000, n = 100"),
