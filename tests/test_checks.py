@@ -186,3 +186,50 @@ def test_public_pairs_belong_together_and_broken_ones_do_not(source):
     assert pairing_finding(pairs).status == "ok" and all(pairing_finding(few(seed)).status == "ok"
                                                          for seed in range(100))
     assert sum(pairing_finding(with_wrong(few(seed), 1, seed)).status == "doubt" for seed in range(100)) >= 95
+
+
+def test_a_log_of_names_is_reported_and_not_a_crash(ask, tmp_path, domain_folder):
+    ids = [json.loads(line)["_id"] for line in (domain_folder / "corpus.jsonl").read_text().splitlines()][:30]
+    (tmp_path / "corpus.jsonl").write_bytes((domain_folder / "corpus.jsonl").read_bytes())
+    write_lines(tmp_path / "log.jsonl", [{"query": id, "document": id, "position": 1} for id in ids])
+    found, code = ask(tmp_path / "log.jsonl")
+    assert code == 1 and found["data.clicks.navigational"]["status"] == "fail"
+    assert found["data.pairing.log"]["evidence"] == "not enough evidence: 0 pairs"
+
+
+def test_nothing_to_compare_with_is_said(ask, tmp_path, domain_folder):
+    write_lines(tmp_path / "pairs.jsonl", rows_of(answers(60)))
+    beir = tmp_path / "beir"
+    (beir / "qrels").mkdir(parents=True)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        (beir / name).write_bytes((domain_folder / name).read_bytes())
+    found, _ = ask(tmp_path / "pairs.jsonl", "--against", beir)
+    assert found["data.leakage"]["status"] == "doubt"
+    assert found["data.leakage"]["evidence"].startswith("not enough evidence")
+
+
+def test_clicks_are_compared_with_what_is_trained_on(ask, tmp_path, domain_folder):
+    ids = [json.loads(line)["_id"] for line in (domain_folder / "corpus.jsonl").read_text().splitlines()][:30]
+    clicks = [{"query": f"what to do with case {i}", "document": id, "position": 1} for i, id in enumerate(ids)]
+    (tmp_path / "corpus.jsonl").write_bytes((domain_folder / "corpus.jsonl").read_bytes())
+    write_lines(tmp_path / "log.jsonl", clicks)
+    write_lines(tmp_path / "held.jsonl", [{"anchor": "what to do with case 3", "positive": "something else"},
+                                          {"anchor": "an entirely new matter", "positive": "another thing"}])
+    for held, train in (("held", "log"), ("log", "held")):
+        found, _ = ask(tmp_path / f"{held}.jsonl", "--against", tmp_path / f"{train}.jsonl")
+        assert found[f"data.leakage.same_text.{held}"]["count"] == 1
+
+
+@pytest.mark.parametrize("labels, layer", [((0, 1, 2), "data.labels"), ((1, None, 1), "data.columns"),
+                                           (("nan", 1, 1), "data.labels"), (("yes", "no", "no"), "data.columns")])
+def test_labels_that_say_nothing_are_refused(ask, tmp_path, labels, layer):
+    write_lines(tmp_path / "labelled.jsonl", [row | {"label": label}
+                                              for row, label in zip(rows_of(paraphrases(3)), labels)])
+    refusal, code = ask(tmp_path / "labelled.jsonl")
+    assert code == 2 and refusal.layer == layer
+
+
+def test_a_reason_for_the_symmetry_excuses_no_mixture():
+    pairs = joined(paraphrases(180), answers(20))
+    reasoned = {finding.id.split(".")[1]: finding.status for finding in check_pairs(pairs, "we looked")}
+    assert reasoned["mixture"] == "fail"

@@ -421,3 +421,15 @@ def test_a_click_file_of_plain_pairs_is_read_as_pairs(domain_folder, spec, setti
     source = spec.data.pairs[0].model_copy(update={"name": "log", "source": "clicks", "path": "clicks.csv"})
     domain = load_domain(spec.model_copy(update={"data": spec.data.model_copy(update={"pairs": (source,)})}), settings)
     assert len(domain.pairs[0]) == 40 and not any(finding.id.startswith("data.clicks") for finding in domain.findings)
+
+
+def test_a_search_that_found_nothing_is_no_loss_of_evidence(corpus, log):
+    nothing = [{"session": f"s{i}", "query": f"nothing {i}", "page": f"nothing-{i}", "shown": "", "position": "",
+                "document": "", "truth_intent": "informational", "truth_relevant": ""} for i in range(100)]
+    assert filter_clicks(log + nothing, corpus).pairs == filter_clicks(log, corpus).pairs
+    assert filter_clicks(log + nothing * 20, corpus).model is None
+
+
+def test_a_question_word_alone_may_be_a_name():
+    assert name_match("where", "numpy.where") >= NAME_MATCH and name_match("which", "shutil.which") >= NAME_MATCH
+    assert name_match("where clause", "numpy.where_clause") == 0 and name_match("which?", "shutil.which") == 0

@@ -384,3 +384,12 @@ def test_claims_are_not_questions_about_aeroplanes():
         splits = [np.array_split(draw.permutation(len(rows)), 2) for _ in range(60)]
         fired = sum(surface_test(rows[a], rows[b], seed).pvalue <= 0.05 for seed, (a, b) in enumerate(splits))
         assert binomtest(fired, 60, 0.05, alternative="greater").pvalue > 0.005, fired
+
+
+def test_drift_names_the_rows_of_the_whole_log():
+    draw = np.random.default_rng(0)
+    form = draw.normal(size=(3000, 8))
+    test = Questions(tuple(f"ask {i}" for i in range(200)), draw.normal(size=(200, 4)), form[:200])
+    live = Questions(tuple(f"query {i}" for i in range(3000)), draw.normal(3, 1, size=(3000, 4)), form + 2)
+    rows = drift(test, live).rows
+    assert rows and all(row["text"] == f"query {row['number']}" for row in rows)

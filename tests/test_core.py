@@ -1,7 +1,10 @@
 import errno
 import json
+import math
 import multiprocessing
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from semantic_nb.core import Artifact, ContractError, Table, artifact, fingerprint, load_settings, source_of, write_json
@@ -119,3 +122,10 @@ def test_write_json_replaces_whole_files(tmp_path, monkeypatch):
 
 def test_tables_escape_what_markdown_would_read():
     assert str(Table([{"a": "x|y\nz", "b": 0.5}])).splitlines()[-1] == "| x\\|y z | 0.500 |"
+
+
+def test_json_holds_no_number_that_json_does_not_know(tmp_path):
+    content = {"a": math.nan, "b": [math.inf, 1.5, (2, math.nan)], "c": np.float64("nan"), "d": Path("x")}
+    written = write_json(tmp_path / "x.json", content).read_text()
+    strict = json.loads(written, parse_constant=lambda name: pytest.fail(name))
+    assert strict == {"a": None, "b": [None, 1.5, [2, None]], "c": None, "d": "x"}

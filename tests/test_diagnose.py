@@ -130,3 +130,44 @@ def test_judgments_of_other_questions_are_noticed(domain, settings, monkeypatch)
     assert ask(Judged(queries, shifted)).status == "fail"
     few = {q: queries[q] for q in list(queries)[:5]}
     assert ask(Judged(few, qrels)).evidence.startswith("not enough evidence")
+
+
+def scores(*values):
+    "A run with these nDCG@10 of 1 or 0, one per query."
+    return {q: {f"d{q}": 1.0} if hit else {"other": 1.0} for q, hit in zip(QUERIES, values)}
+
+
+@pytest.mark.parametrize("n, status", [(60, "fail"), (20, "fail"), (3, "ok")])
+def test_a_loss_of_everything_fails_unless_a_few_questions_are_all_there_is(n, status):
+    judged = Judged({q: q for q in QUERIES[:n]}, {q: {f"d{q}": 1} for q in QUERIES[:n]})
+    steps = waterfall({"tuned, served size": scores(*[1] * n), "served index": scores(*[0] * n)},
+                      {"served index": "index"}, judged, "nDCG@10", BUDGETS)
+    assert steps[0].status == status
+    layer, _, sentence = conclude(steps, (), gate())
+    assert layer == ("index" if status == "fail" else "") and (layer or sentence.startswith("Not enough evidence: 3"))
+
+
+def test_a_loss_that_is_not_shown_is_not_called_within_its_budget():
+    values = [1] * N, [*[0] * 5, *[1] * (N - 5)]
+    steps = waterfall({"a": scores(*values[0]), "b": scores(*values[1])}, {"b": "index"}, JUDGED, "nDCG@10",
+                      {"b": 0.02})
+    sentence = conclude(steps, (), gate())[-1]
+    assert "within its budget" not in sentence
+
+
+def test_a_broken_index_comes_before_production_that_scores_lower():
+    findings = (Finding("validate.production", "fail", 9, "production scores lower"),)
+    assert conclude(chain(**{"served index": 0.1}), findings, gate())[0] == "index"
+    assert conclude(chain(), findings, gate())[0] == "validate"
+
+
+@pytest.mark.parametrize("shared", [1, 2, 5])
+def test_questions_that_share_an_answer_are_no_fault_of_the_judgments(shared, domain, settings, monkeypatch):
+    from semantic_nb import diagnose
+    corpus, chance = domain.corpus, np.random.default_rng(0)
+    vectors = chance.normal(size=(len(corpus), 16)).astype("float32")
+    of = {f"q{i}": i // shared for i in range(40)}
+    monkeypatch.setattr(diagnose, "corpus_vectors", lambda *_: vectors)
+    monkeypatch.setattr(diagnose, "encode", lambda model, texts, role: vectors[[int(text) for text in texts]])
+    judged = Judged({q: str(i) for q, i in of.items()}, {q: {corpus.ids[i]: 1} for q, i in of.items()})
+    assert judgments_finding(None, replace(domain, splits={"test": judged}), "test", settings).status == "ok"

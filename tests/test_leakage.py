@@ -2,6 +2,7 @@
 leakage: what would clutter chapter 02a."""
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -363,3 +364,19 @@ def test_labelled_texts_are_compared_as_plain_texts():
     assert found.findings[0].count == sum(canonical_text(t) in known
                                           for t in test) and found.findings[1].status == "fail"
     assert isinstance(found.clean, list) and len(found.clean) < len(test)
+
+
+def test_documents_without_a_name_are_no_shared_document():
+    nameless = PairSet("p", "asymmetric", ("sort a list",), ("use sorted",), (), ("",))
+    other = PairSet("q", "asymmetric", ("draw a line",), ("use plot",), (), ("",))
+    assert [finding.count for finding in leakage(nameless, other).findings] == [0, 0, 0]
+    judged = Judged({"q": "draw a line"}, {"q": {"d": 1}})
+    shared = leakage(judged, replace(nameless, positives=("use plot",))).findings[2]
+    assert shared.status == "doubt" and shared.evidence.startswith("not enough evidence") and shared.fix
+    named = replace(nameless, documents=("d",))
+    assert leakage(judged, named).findings[2].count == 1
+
+
+def test_a_single_character_between_other_scripts_counts():
+    assert text_features("買 iPhone") == ["買", "iphone"]
+    assert len(near_copies(["買 iPhone"], ["賣 iPhone"])[0]) == 0

@@ -1,4 +1,5 @@
 """Tails of texts that are too long: what would clutter chapter 04b."""
+import copy
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -254,3 +255,11 @@ def test_public_sets_have_little(model, file):
              else [str(row.get("text") or row["positive"]) for row in read_rows(path)])
     found = boilerplate(model, texts)
     assert found.status == "ok" and found.count < 20
+
+
+def test_anchors_of_several_sets_are_read_as_questions(model):
+    prompted = copy.copy(model)
+    long = "find the page that answers this question: " * 10
+    prompted.prompts = {"query": long, "document": ""}
+    for role, cut in (("anchor", 1), ("one.anchor", 1), ("one.positive", 0)):
+        assert truncation_by_role(prompted, {role: ["sort a list"]})[0].count == cut

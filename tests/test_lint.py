@@ -316,3 +316,69 @@ def test_only_documented_names_say_what_a_model_is():
             for name in ("multi-qa-MiniLM-L6-dot-v1", "multi-qa-MiniLM-L6-cos-v1", "paraphrase-albert-small-v2",
                          "runs/dot-model", "", "None")] == ["dot", "unit", "cosine", "", "", ""]
     assert expects_prefix("BAAI/bge-small-en-v1.5") and not expects_prefix("all-MiniLM-L6-v2")
+
+
+@pytest.mark.parametrize("name, kind", [("all-MiniLM-L6-v2", "unit"),
+                                        ("sentence-transformers/all-MiniLM-L6-v2", "unit"),
+                                        ("models/multi-qa-mine-dot-v1", ""), ("acme/stsb-dot", ""),
+                                        ("./all-minilm-support", "")])
+def test_a_path_says_nothing_about_a_model(name, kind):
+    assert model_kind(name) == kind
+    assert not expects_prefix("models/e5-base-v2") and expects_prefix("BAAI/bge-small-en-v1.5")
+
+
+def test_a_class_that_takes_the_name_of_its_base_is_followed(tmp_path):
+    code = ("from sentence_transformers.losses import MultipleNegativesRankingLoss\n"
+            "class MultipleNegativesRankingLoss(MultipleNegativesRankingLoss): pass\n"
+            "model = SentenceTransformer('a')\nMultipleNegativesRankingLoss(model)\n"
+            "model.fit(train_objectives=[])\n")
+    assert "loss.legacy_fit" in rules(tmp_path, code) and "pipeline.unread" not in rules(tmp_path, code)
+
+
+@pytest.mark.parametrize("test, quiet", [("args.model_version == 'v1'", False), ("conversion_rate > 0", False),
+                                         ("sentence_transformers.__version__ < '5'", True),
+                                         ("parse_version(st) < parse_version('5')", True)])
+def test_only_the_version_of_a_library_guards_an_old_call(tmp_path, test, quiet):
+    code = f"model = SentenceTransformer('a')\nif {test}:\n    model.fit(train_objectives=[])\n"
+    assert ("loss.legacy_fit" in rules(tmp_path, code)) != quiet
+
+
+def test_an_argument_that_is_set_later_may_be_anything(tmp_path):
+    code = ("from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments\n"
+            "model = SentenceTransformer('a')\n"
+            "args = SentenceTransformerTrainingArguments('out', load_best_model_at_end=True)\n"
+            "args.metric_for_best_model = 'eval_ndcg'\n"
+            "SentenceTransformerTrainer(model, args, data).train()\n")
+    certain = [alarm.rule for alarm in raised(tmp_path, HEAD + code) if alarm.status == "fail"]
+    assert "validate.loss_only" not in certain
+
+
+INDEXED = ("import faiss\nmodel = SentenceTransformer('all-MiniLM-L6-v2')\n{index}\n"
+           "index.add({vectors})\n{after}\nindex.search(model.encode(['q']), 5)\n")
+
+
+def test_what_unknown_code_may_set_is_doubted(tmp_path):
+    index = "index = faiss.IndexIVFFlat(faiss.IndexFlatIP(384), 384, 100, faiss.METRIC_INNER_PRODUCT)"
+    for after, status in (("", "fail"), ("from ours import configure\nconfigure(index)", "doubt")):
+        code = INDEXED.format(index=index, vectors="model.encode(texts)", after=after)
+        assert {alarm.status for alarm in raised(tmp_path, HEAD + code) if alarm.rule == "index.nprobe"} == {status}
+
+
+@pytest.mark.parametrize("vectors, quiet", [("model.encode(texts)", True), ("model.encode(texts)[:, :64]", False),
+                                            ("other.encode(texts)", False),
+                                            ("other.encode(texts, normalize_embeddings=True)", True)])
+def test_unit_vectors_need_no_metric(tmp_path, vectors, quiet):
+    code = "other = SentenceTransformer('ours')\n" + INDEXED.format(index="index = faiss.IndexHNSWFlat(384, 32)",
+                                                                   vectors=vectors, after="")
+    assert ("index.default_metric" in rules(tmp_path, code)) != quiet
+
+
+def test_the_width_of_a_module_has_a_new_name(tmp_path):
+    code = ("from sentence_transformers import models\nword = models.Transformer('a')\n"
+            "models.Pooling(word.get_word_embedding_dimension())\n")
+    assert "model.renamed_method" in rules(tmp_path, code)
+
+
+def test_empty_cells_have_no_number(tmp_path):
+    (tmp_path / "a.ipynb").write_text(notebook(HEAD, "", "SentenceTransformer('a').fit(train_objectives=[])"))
+    assert [alarm.cell for alarm in lint(tmp_path / "a.ipynb")] == [2]

@@ -89,3 +89,8 @@ def test_bm25_reproduces_the_published_scifact_figure():
     corpus = read_corpus(folder / "corpus.jsonl")
     judged = read_judged(folder / "queries.jsonl", folder / "qrels" / "test.tsv", corpus)
     assert per_query("nDCG@10", bm25(corpus, judged.queries), judged).mean() == pytest.approx(0.687, abs=0.01)
+
+
+def test_a_difference_that_never_varies_has_its_sign():
+    assert compare(np.ones(20), np.zeros(20)).outcome == "better"
+    assert compare(np.zeros(20), np.ones(20)).outcome == "worse"

@@ -199,3 +199,15 @@ def test_published_sets_are_what_they_are():
 def _rows(path):
     from semantic_nb.data import read_rows
     return read_rows(path)
+
+
+def test_clumps_are_listed_surest_first_and_not_called_paraphrases():
+    catalogue = PairSet("c", "symmetric", tuple(f"{a}, {i}." for i, a in enumerate(paraphrases(450).anchors)),
+                        paraphrases(450).anchors)
+    mixed = joined(catalogue, answers(50))
+    sides = read_sides(mixed)
+    found = mixture_finding(mixed, sides)
+    rows = [row["row"] for row in found.rows]
+    smaller = find_clumps(sides.features)[2]
+    assert found.status == "fail" and "two clumps" in found.evidence and "paraphrases" not in found.evidence
+    assert rows == sorted(rows, key=lambda row: (-smaller[row], row)) and set(rows) >= set(range(450, 500))
