@@ -5,6 +5,7 @@ __all__ = ['DEV_TITLES', 'GOOD', 'SHIFTS', 'beir_domain', 'bench_beir', 'bench_p
            'label_domain']
 
 # %% ../nbs/11c_bench.ipynb #b9130538
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def _pairs(name: str, rows: list[tuple[str, str, str]]) -> PairSet:
     return PairSet(name, "asymmetric", anchors, positives, (), documents)
 
 def _title_questions(pairs: PairSet, count: int) -> Judged:
-    step = max(1, len(pairs) // count)
+    step = math.ceil(len(pairs) / count)
     rows = range(0, len(pairs), step)
     return Judged({f"title-{i}": pairs.anchors[i] for i in rows}, {f"title-{i}": {pairs.documents[i]: 1} for i in rows})
 
@@ -101,7 +102,7 @@ def bench_pairs(path: Path, spec: PipelineSpec, settings: Settings, tune: bool =
     paths = {"base": resolve_base(spec.model.base)}
     if tune:
         train, dev = (path.with_name(path.name.replace("test", part)) for part in ("train", "dev"))
-        say(f"{path.name}: tuning on the pairs of {train.name} scored in the top {1 - GOOD:.0%} of the range")
+        say(f"{path.name}: tuning on the pairs of {train.name} with at least {GOOD:.0%} of the highest score")
         scored = _scored_domain(train, dev, rows, spec)
         paths["tuned"] = str(compress(learn_space(scored, settings), scored, settings).path / "model")
     found = []
@@ -112,9 +113,15 @@ def bench_pairs(path: Path, spec: PipelineSpec, settings: Settings, tune: bool =
 # %% ../nbs/11c_bench.ipynb #f1e71762
 def _scored_domain(train: Path, dev: Path, test: list[dict], spec: PipelineSpec) -> Domain:
     used = {row[side] for row in test for side in ("anchor", "positive")}
-    good = {part: [row for row in read_rows(where) if row["score"] >= GOOD * 5]
+    least = GOOD * max(float(row["score"]) for row in test)
+    good = {part: [row for row in read_rows(where) if float(row["score"]) >= least]
             for part, where in (("train", train), ("dev", dev))}
     kept = [row for row in good["train"] if row["anchor"] not in used and row["positive"] not in used]
+    if not kept or not good["dev"]:
+        raise ContractError("data.pairs",
+                            f"{len(kept)} train and {len(good['dev'])} dev pairs have a score of {least:g} or more",
+                            "there is nothing to tune on, or to watch",
+                            "correct the score column, or bench without --tune")
     pairs = PairSet("scored", "symmetric", tuple(row["anchor"] for row in kept), tuple(row["positive"] for row in kept))
     texts = tuple(dict.fromkeys(row["positive"] for row in good["dev"]))
     corpus = Corpus(texts, ("",) * len(texts), texts, ({},) * len(texts))

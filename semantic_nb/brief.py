@@ -106,10 +106,12 @@ Build a {d.symmetry} semantic search with sentence-transformers 6 and FAISS. Use
 1. Data: corpus `{d.corpus}`, queries `{d.queries}`, judgments `{d.qrels}`.
    Training {d.pair_type}: {"; ".join(f"{p.name} from {p.source} ({p.symmetry})" for p in d.pairs)}.
    No training pair may share a document, or a near-copy of one, with a {v.dev} or {v.test} query.
+   Near-copies in the corpus: {d.duplicates}.
 2. Loss: `{l.name}(scale={l.scale:g}, directions={list(l.directions)}, partition_mode="{l.partition_mode}")`,
    batch size {t.batch_size}, `BatchSamplers.NO_DUPLICATES`, through `SentenceTransformerTrainer` (never `.fit()`).
+   {l.mined_negatives} mined negatives per pair, hardness_mode {l.hardness_mode or "none"}.
    Evaluate retrieval on {v.dev} every {v.eval_every} steps.
-3. Model: start from `{m.base}`.
+3. Model: start from `{m.base}`, at most {m.max_tokens} tokens, prompts {dict(m.prompts) or "none"}.
    First learn the space at {m.dims[0]} dimensions ({t.epochs:g} epoch(s), learning rate {t.learning_rate:g}).
    Then continue with `MatryoshkaLoss(matryoshka_dims={list(m.dims)})`
    ({t.compress_epochs:g} epoch(s), {t.compress_learning_rate:g}).

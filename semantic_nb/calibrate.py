@@ -56,9 +56,13 @@ def read_labelled(path: Path, corpus: Corpus | None = None, same_from: float | N
 
 # %% ../nbs/08_calibrate.ipynb #472db487
 def _labels(values: Sequence, same_from: float | None) -> np.ndarray:
-    numbers = np.array([float(value) for value in values])
+    try:
+        numbers = np.array([float(value) for value in values])
+    except (TypeError, ValueError) as error:
+        raise ContractError("cluster.labels", str(error), "labels and scores are numbers",
+                            "write 1 for the same, 0 for not") from None
     labels = numbers >= same_from if same_from is not None else numbers
-    if not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
+    if not np.isfinite(numbers).all() or not np.isin(labels, (0, 1)).all() or len(np.unique(labels)) < 2:
         raise ContractError("cluster.labels", f"the labels are {', '.join(map(str, np.unique(labels)[:5]))}",
                             "one class says nothing about where it ends",
                             "label both: 1 for the same, 0 for not")
@@ -67,8 +71,8 @@ def _labels(values: Sequence, same_from: float | None) -> np.ndarray:
 # %% ../nbs/08_calibrate.ipynb #ca567e5e
 @dataclass(frozen=True)
 class Calibration:
-    """A threshold, and what it does on the pairs it was measured on (95 % bootstrap intervals over pairs).
-    `spread` is the interval of the threshold."""
+    """A threshold, and what it does on the pairs it was measured on, with 95 % intervals (precision and recall: Wilson;
+    the rest: bootstrap over pairs). `spread` is the interval of the threshold."""
     threshold: float
     spread: tuple[float, float]
     precision: Estimate
@@ -86,14 +90,18 @@ class Calibration:
 # %% ../nbs/08_calibrate.ipynb #0cd56c09
 def at_threshold(scores: np.ndarray, labels: np.ndarray, threshold: float, seed: int = 1,
                  resamples: int = 1000) -> dict[str, Estimate]:
-    """Precision, recall and F1 of `scores >= threshold` against 0/1 `labels`, both of shape (n,),
-    with 95 % bootstrap intervals over pairs."""
+    """Precision, recall and F1 of `scores >= threshold` against 0/1 `labels`, both of shape (n,), with 95 % intervals:
+    Wilson's, which holds for few pairs and near 0 and 1; for F1, no share, the bootstrap over pairs."""
+    from scipy.stats import binomtest
     found, true = scores >= threshold, labels == 1
     draws = np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores)))
     counted = [_counts(found, true)] + [_counts(found[rows], true[rows]) for rows in draws]
     estimates = {}
     for name, column in zip(("precision", "recall", "f1"), np.array(counted).T):
         low, high = np.nanpercentile(column[1:], [2.5, 97.5])
+        of = {"precision": found, "recall": true}.get(name, np.zeros(0)).sum()
+        if of:
+            low, high = binomtest(int((found & true).sum()), int(of)).proportion_ci(method="wilson")
         estimates[name] = Estimate(float(column[0]), float(low), float(high), len(scores))
     return estimates
 
@@ -111,8 +119,8 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, precision: float | None = 
 
     Raises:
         ContractError: `cluster.labels` if scores and labels do not match, `cluster.separation` if
-            the classes do not separate (interval of the AUC reaches 0.5) or no threshold with at least
-            10 pairs above it reaches the precision.
+            the classes do not separate (interval of the AUC reaches 0.5) or no threshold with at least 10 pairs
+            above it (a quarter of all, below 40 pairs) reaches the precision.
     """
     from sklearn.metrics import roc_auc_score
     scores, labels = np.asarray(scores, float), np.asarray(labels, int)

@@ -54,6 +54,13 @@ def _setup(spec: Path | None) -> tuple[Any, Any]:
 def _say(as_json: bool):
     return (lambda line: print(line, file=sys.stderr)) if as_json else print
 
+def _read(as_json: bool):
+    "Like `input`, with the question where `_say` writes."
+    def read(prompt: str) -> str:
+        print(prompt, end="", file=sys.stderr if as_json else sys.stdout, flush=True)
+        return input()
+    return read
+
 def _show(content: Any, as_json: bool, text: str) -> None:
     print(to_json(content) if as_json else text)
 
@@ -131,8 +138,8 @@ def fork(newdir: Annotated[Path, typer.Argument(help="A folder that does not exi
     from semantic_nb.data import write_corpus
     from semantic_nb.split import load_corpus
     spec, settings = _setup(spec)
-    if newdir.exists() and any(newdir.iterdir()):
-        raise ContractError("pipeline.fork", f"{newdir} is not empty",
+    if newdir.exists() and (not newdir.is_dir() or any(newdir.iterdir())):
+        raise ContractError("pipeline.fork", f"{newdir} is not an empty folder",
                             "a fork would overwrite what is there", "name a new folder")
     corpus = load_corpus(spec, settings)
     shutil.copytree(spec.folder, newdir, dirs_exist_ok=True,
@@ -151,7 +158,8 @@ def fork(newdir: Annotated[Path, typer.Argument(help="A folder that does not exi
 # %% ../nbs/11b_cli.ipynb #ec7f716e
 def _set(text: str, key: str, value: str) -> str:
     import re
-    return re.sub(rf'^{key} = "[^"]*"', f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
+    given = rf'''^{key}\s*=\s*("[^"]*"|'[^']*')'''
+    return re.sub(given, lambda _: f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
 
 def _slug(name: str) -> str:
     import re
@@ -178,7 +186,7 @@ def bench(
     if source.is_dir():
         content = bench_beir(source, base, settings, tune, qrels, _say(as_json))
     else:
-        kind = bench_labels if "label" in read_rows(source)[0] else bench_pairs
+        kind = bench_labels if {"text", "label"} <= set(read_rows(source)[0]) else bench_pairs
         content = kind(source, base, settings, tune, _say(as_json))
     _show(content, as_json, bench_table(content))
 
@@ -279,9 +287,14 @@ def _encoder(model: str | None):
     return (lambda texts: encode(loaded, texts, "document", progress=len(texts) > 1000)), settings
 
 def _texts(rows: list[dict], column: str) -> list[str]:
-    if column not in rows[0]:
-        raise ContractError("data.columns", f"no column {column}; there are {', '.join(rows[0])}",
-                            "something has to be clustered", "name it with --text")
+    for number, row in enumerate(rows, 1):
+        if not isinstance(row, dict) or column not in row:
+            there = ", ".join(row) if isinstance(row, dict) else type(row).__name__
+            raise ContractError("data.columns", f"row {number} has no column {column}, but {there}",
+                                "a text is looked up by its column", "name the column, or complete the row")
+        if row[column] is None:
+            raise ContractError("data.empty", f"row {number} has no {column}", "nothing can be compared with it",
+                                "remove the row")
     return [str(row[column]) for row in rows]
 
 def _write_rows(rows: list[dict], out: Path | None) -> None:
@@ -317,7 +330,7 @@ def cluster(
     made = clusters.cluster(vectors, texts, method, k or (len(set(truth)) if truth and threshold is None else None),
                             threshold, seed=settings.seed)
     if judge:
-        ask(make_sheet(texts, made.labels, seed=settings.seed), judge, say=_say(as_json))
+        ask(make_sheet(texts, made.labels, seed=settings.seed), judge, _read(as_json), _say(as_json))
     numbers = quality.quality(vectors, made)
     agreed = quality.agreement(made.labels, truth, settings.seed) if truth else {}
     agree = {name: str(value) for name, value in agreed.items()}
@@ -359,7 +372,7 @@ def duplicates(
     at = chosen.threshold if chosen else threshold
     how = str(chosen or f"threshold {at}, as given")
     if {"anchor", "positive"} <= set(rows[0]):
-        scores = labelled.pair_scores([row["anchor"] for row in rows], [row["positive"] for row in rows], embed)
+        scores = labelled.pair_scores(_texts(rows, "anchor"), _texts(rows, "positive"), embed)
         found, said, findings = ([row | {"cosine": float(score), "same": bool(score >= at)}
                                   for row, score in zip(rows, scores)],
                                  f"{(scores >= at).sum()} of {len(rows)} pairs are the same", [])

@@ -97,17 +97,24 @@ def load_settings(start: Path | None = None, **override: Any) -> Settings:
             unknown key or a value of the wrong type.
     """
     root = _find_root(start)
-    file = configparser.ConfigParser(inline_comment_prefixes=("#",))
-    file.read(root / "settings.ini", encoding="utf-8")
+    file = configparser.ConfigParser(inline_comment_prefixes=("#",), interpolation=None)
+    try:
+        file.read(root / "settings.ini", encoding="utf-8")
+        base = dict(file["run"])
+    except (configparser.Error, KeyError) as error:
+        raise ContractError("core.settings", f"settings.ini cannot be used: {error}",
+                            "without a section [run] nobody has said how to run",
+                            "copy settings.ini from the repository into your project") from None
     known = {f.name: f.type for f in fields(Settings) if f.name != "root"}
     spoken = {name.removeprefix(PREFIX).lower(): value for name, value in os.environ.items() if name.startswith(PREFIX)}
-    run = dict(file["run"]) | spoken | {key: str(value) for key, value in override.items()}
+    nearer = spoken | {key: str(value) for key, value in override.items()}
+    run = base | nearer
     profiles = [name for name in file.sections() if name != "run"]
     if run.get("profile") not in profiles:
         raise ContractError("core.settings", f"profile {run.get('profile')!r} is not one of {', '.join(profiles)}",
                             "a profile fixes how many documents and pairs a run sees",
                             "name one of them, or add a section to settings.ini")
-    values = dict(file["run"]) | dict(file[run["profile"]]) | run
+    values = base | dict(file[run["profile"]]) | nearer
     _check_keys(set(values), set(known))
     try:
         parsed = {name: int(values[name]) if kind in (int, "int") else values[name] for name, kind in known.items()}

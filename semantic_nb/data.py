@@ -6,6 +6,7 @@ __all__ = ['MAX_UNRESOLVED', 'read_rows', 'Corpus', 'read_corpus', 'write_corpus
 
 # %% ../nbs/02_data.ipynb #47c6d832
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -34,7 +35,7 @@ def read_rows(path: Path) -> list[dict]:
         raise ContractError("data.file", f"{path.name} does not exist", "what is named has to be there",
                             "correct the path, in spec.toml or on the command line") from None
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[:error.start].count(b"\n") + 1
+        line = error.object[:error.start].count(b"\n") + 1
         raise ContractError("data.encoding",
                             f"{path.name} is not UTF-8: byte {error.object[error.start]:#x} in line {line}",
                             "a wrongly decoded text trains and matches as noise", "save the file as UTF-8") from None
@@ -54,6 +55,8 @@ def _json_lines(path: Path) -> list[dict]:
         try:
             if line.strip():
                 rows.append(json.loads(line))
+                if not isinstance(rows[-1], dict):
+                    raise ValueError(f"line {number} is no JSON object")
             if "\\u" in line:
                 json.dumps(rows[-1], ensure_ascii=False).encode()
         except json.JSONDecodeError as error:
@@ -66,8 +69,8 @@ def _json_lines(path: Path) -> list[dict]:
 # %% ../nbs/02_data.ipynb #cded7c7e
 def _delimited(delimiter: str) -> Callable[[Path], list[dict]]:
     def read(path: Path) -> list[dict]:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter=delimiter))
+        text = path.read_bytes().decode("utf-8-sig")
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
         for number, row in enumerate(rows, 2):
             if None in row or None in row.values():
                 raise ValueError(f"row {number} has another number of fields than the header")
@@ -175,8 +178,8 @@ def read_judged(queries: Path, qrels: Path, corpus: Corpus) -> Judged:
     """Queries (`_id`, `text`) with the judgments of one split (tab-separated `query-id`, `corpus-id`, `score`).
 
     Raises:
-        ContractError: `data.qrels` if a judgment names an unknown query, if more than 5 % of the judged documents
-            are not in the corpus, or if a query has no relevant document.
+        ContractError: `data.qrels` if a judgment names an unknown query, if the documents of more than 5 % of the
+            judgments are not in the corpus, or if a query has no relevant document.
     """
     texts, aliases = _queries(queries), _aliases(corpus)
     rows = read_rows(qrels)
@@ -194,7 +197,7 @@ def read_judged(queries: Path, qrels: Path, corpus: Corpus) -> Judged:
         raise _unresolved(qrels, f"judges queries that {queries.name} does not have: {', '.join(unknown[:3])}")
     if len(gone) > MAX_UNRESOLVED * len(rows):
         raise _unresolved(qrels,
-                          f"names {len(gone)} of {len(rows)} documents that are not in the corpus: "
+                          f"has {len(gone)} of {len(rows)} judgments on documents that are not in the corpus: "
                           f"{', '.join(d for _, d in sorted(gone)[:3])}")
     answered = {q: grades for q, grades in found.items() if max(grades.values()) > 0}
     lost = {q for q, _ in gone}
@@ -214,7 +217,7 @@ def _queries(path: Path) -> dict[str, str]:
 
 # %% ../nbs/02_data.ipynb #fbd09e68
 def _aliases(corpus: Corpus) -> dict[str, str]:
-    known = {alias: id for id, meta in zip(corpus.ids, corpus.metadata) for alias in meta.get("aliases", ())}
+    known = {alias: id for id, meta in zip(corpus.ids, corpus.metadata) for alias in meta.get("aliases") or ()}
     return known | {id: id for id in corpus.ids}
 
 # %% ../nbs/02_data.ipynb #cc914c43

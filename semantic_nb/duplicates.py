@@ -159,8 +159,8 @@ def deduplicate(texts: Sequence[str], vectors: np.ndarray, threshold: float, pro
     for group in communities(vectors[rows], threshold, 2, progress) if len(rows) > 1 else ():
         centre, *others = rows[group].tolist()
         for row in others:
-            reason[row] = f"cosine {vectors[centre] @ vectors[row]:.3f}"
-            stands_for[stands_for == row] = centre
+            for moved in np.flatnonzero(stands_for == row):
+                reason[moved], stands_for[moved] = f"cosine {vectors[centre] @ vectors[moved]:.3f}", centre
     return Deduplicated(stands_for == np.arange(len(texts)), stands_for, tuple(reason))
 
 # %% ../nbs/08b_duplicates.ipynb #a3a738db

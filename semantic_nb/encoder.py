@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .core import ContractError, Settings, artifact, file_hash, source_of
+from .core import ContractError, Settings, artifact, file_hash, fingerprint, source_of
 from .data import Corpus, Judged
 from .measure import Run, exact_search
 from .spec import ModelSpec
@@ -59,7 +59,8 @@ def _hub_name(name: str) -> str:
 
 def _cached(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
-    return isinstance(try_to_load_from_cache(_hub_name(name), "modules.json"), str)
+    return any(isinstance(try_to_load_from_cache(_hub_name(name), file), str)
+               for file in ("modules.json", "config.json"))
 
 # %% ../nbs/04_encoder.ipynb #2d1c502d
 def _check_whole(model: "SentenceTransformer", path: str) -> None:
@@ -116,8 +117,8 @@ def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTra
 
     Raises:
         ContractError: `model.base` if it cannot be loaded, `model.tokenizer` or `model.weights` if parts of it
-            are missing, `model.changed` if a shipped model is not what was shipped, `model.dims` or
-            `model.similarity` if it is not what the spec says.
+            are missing, `model.changed` if a shipped model is not what was shipped, `model.prompts` if it has prompts
+            of which the spec says nothing, `model.dims` or `model.similarity` if it is not what the spec says.
     """
     import torch
     from safetensors import SafetensorError
@@ -136,6 +137,7 @@ def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTra
     _check_whole(model, path)
     _check_shipped(model, path)
     model.max_seq_length = min(spec.max_tokens, model.max_seq_length or spec.max_tokens)
+    _check_prompts(model, spec)
     model.prompts = {"query": "", "document": "", **spec.prompts}
     if (width := model.get_embedding_dimension()) != spec.dims[0]:
         raise ContractError("model.dims", f"the model has {width} dimensions, the spec {spec.dims[0]}",
@@ -149,6 +151,15 @@ def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTra
     return model
 
 # %% ../nbs/04_encoder.ipynb #b71431b1
+_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
+
+def _check_prompts(model: "SentenceTransformer", spec: ModelSpec) -> None:
+    own = {role: next(filter(None, map((model.prompts or {}).get, names)), "") for role, names in _PROMPTS.items()}
+    if unsaid := {role: prompt for role, prompt in own.items() if prompt and role not in spec.prompts}:
+        raise ContractError("model.prompts", f"the model has prompts of which the spec says nothing: {unsaid}",
+                            "it was trained with them; without them its vectors mean something else",
+                            "name them in [model] prompts, or declare them empty there")
+
 def _was_compressed(path: str, own: str, spec: ModelSpec) -> bool:
     "Matryoshka training turns a dot model into a cosine one; the saved model says so."
     return own == "cosine" and len(spec.dims) > 1 and (Path(path).parent / "manifest.json").is_file()
@@ -170,7 +181,7 @@ def bf16_context(device: str) -> AbstractContextManager:
     "Autocast to bfloat16 where the hardware multiplies it natively, nothing elsewhere."
     import torch
     kind = str(device).split(":")[0]
-    native = (torch.cuda.is_bf16_supported() if kind == "cuda"
+    native = (torch.cuda.is_bf16_supported(including_emulation=False) if kind == "cuda"
               else kind == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return torch.autocast(kind, dtype=torch.bfloat16) if native else nullcontext()
 
@@ -205,15 +216,23 @@ def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role, dim: 
     return truncate(vectors, dim or own, model.similarity_fn_name)
 
 # %% ../nbs/04_encoder.ipynb #3c588eed
+def _words(model: "SentenceTransformer") -> dict | list:
+    "The tokenizer without what encoding changes in passing."
+    backend = getattr(model.tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        return sorted(model.tokenizer.get_vocab().items())
+    return {key: value for key, value in json.loads(backend.to_str()).items() if key not in ("truncation", "padding")}
+
 def encoder_identity(model: "SentenceTransformer") -> dict:
-    """What decides a model's vectors: SHA-256 of its weights, pooling and what follows it,
-    prompts, maximum length, similarity, size."""
+    """What decides a model's vectors: SHA-256 of its weights, tokenizer, pooling and what follows it, prompts,
+    maximum length, similarity, size."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().float().contiguous().numpy().tobytes())
     after = [f"{type(module).__name__} {module.get_config_dict()}" for module in list(model)[1:]]
-    return {"weights": digest.hexdigest(), "modules": after, "prompts": dict(model.prompts),
+    return {"weights": digest.hexdigest(), "tokenizer": fingerprint(_words(model)), "modules": after,
+            "prompts": dict(model.prompts),
             "max_tokens": model.max_seq_length,
             "similarity": model.similarity_fn_name, "width": model.get_embedding_dimension()}
 

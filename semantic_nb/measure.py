@@ -47,8 +47,8 @@ def exact_search(query_ids: Sequence[str], queries: np.ndarray, document_ids: Se
 
 # %% ../nbs/03_measure.ipynb #1a5ac503
 def bm25(corpus: Corpus, queries: Mapping[str, str], k: int = 100) -> Run:
-    """The lexical reference: BM25 (Lucene's variant) over passages, English stop
-    words and stemmer. Ties keep corpus order."""
+    """The lexical reference: BM25 (Lucene's variant) over passages, English stop words and stemmer. The order of ties
+    is arbitrary."""
     import bm25s
     import Stemmer
     stem = Stemmer.Stemmer("english")
@@ -106,7 +106,7 @@ def interval(values: np.ndarray, seed: int = 1, resamples: int = 5000) -> Estima
     "Mean and 95 % percentile bootstrap interval of per-query values, shape (n,)."
     from scipy.stats import bootstrap
     values = np.asarray(values, float)
-    if len(values) < 3 or values.std() == 0:
+    if len(values) < 3 or np.ptp(values) == 0:
         return Estimate(float(values.mean()), math.nan, math.nan, len(values))
     found = bootstrap((values,), np.mean, n_resamples=resamples, method="percentile", rng=seed).confidence_interval
     return Estimate(float(values.mean()), float(found.low), float(found.high), len(values))
@@ -118,8 +118,8 @@ def p_text(p: float) -> str:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`a` against `b` on the same queries. `outcome`: better or worse if the interval leaves out 0 and p < .05,
-    otherwise not shown. `needed`: queries that would show this difference."""
+    """`a` against `b` on the same queries. `outcome`: better or worse if p < .05 and the interval, where there
+    is one, leaves out 0; otherwise not shown. `needed`: queries that would show this difference."""
     difference: float
     low: float
     high: float
@@ -154,7 +154,7 @@ def queries_needed(difference: np.ndarray) -> int | None:
     """Queries needed to show this mean difference at 5 % with 80 % power (normal
     approximation: ((1.96 + 0.84) sd / mean)^2)."""
     mean, spread = abs(difference.mean()), difference.std(ddof=1)
-    return math.ceil(((1.96 + 0.84) * spread / mean) ** 2) if mean > 0 else None
+    return math.ceil(((1.96 + 0.84) * spread / mean) ** 2) if mean > 1e-12 else None
 
 # %% ../nbs/03_measure.ipynb #2072ada2
 def holm(p: Sequence[float]) -> list[float]:

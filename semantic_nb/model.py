@@ -24,13 +24,15 @@ def learn_space(domain: Domain, settings: Settings) -> Artifact:
 
 # %% ../nbs/06_model.ipynb #c0a45680
 def compress(first: Artifact, domain: Domain, settings: Settings) -> Artifact:
-    "Stage 2: Matryoshka over the spec's sizes, continued from the model of stage 1."
+    """Stage 2: Matryoshka over the spec's sizes, continued from the model of stage 1. With a single size there is
+    nothing to compress, and the pass goes on as stage 1 did."""
     spec = domain.spec
     if not (first.path / "model").is_dir() or first.manifest["recipe"]["stage"]["dims"]:
         raise ContractError("model.order", f"{first.path.name} is not a finished stage 1",
                             "compression packs a space; it cannot be packed before it is learned",
                             "pass the artifact of learn_space")
-    stage = Stage("stage2", spec.training.compress_epochs, spec.training.compress_learning_rate, spec.model.dims)
+    sizes = spec.model.dims if len(spec.model.dims) > 1 else ()
+    stage = Stage("stage2", spec.training.compress_epochs, spec.training.compress_learning_rate, sizes)
     base = str(first.path / "model")
     return train_model(base, _with_negatives(domain, base, settings), stage, domain, settings)
 
@@ -75,7 +77,7 @@ def ship(candidate: Artifact, decision: Gate, domain: Domain, settings: Settings
     spec = domain.spec
     source = str(candidate.path / "model") if decision.ship else resolve_base(spec.model.base)
     recipe = {"model": encoder_identity(load_encoder(source, spec.model, settings)), "spec": spec.name,
-              "ship": decision.ship, "gate": asdict(decision.comparison)}
+              "ship": decision.ship, "gate": asdict(decision.comparison), "card": _card(domain, decision)}
 
     def build(folder: Path) -> dict:
         model = load_encoder(source, spec.model, settings)
@@ -89,8 +91,10 @@ def ship(candidate: Artifact, decision: Gate, domain: Domain, settings: Settings
 def _card(domain: Domain, decision: Gate) -> str:
     spec = domain.spec
     sources = ", ".join(f"{pairs.name} ({len(pairs)} {pairs.symmetry} pairs)" for pairs in domain.pairs)
-    tuned = (f"Trained on {sources}, {spec.loss.name} with {', '.join(spec.loss.directions)}, then Matryoshka at "
-             f"{', '.join(map(str, spec.model.dims))}.")
+    sizes = f", then Matryoshka at {', '.join(map(str, spec.model.dims))}" if len(spec.model.dims) > 1 else ""
+    tuned = f"Trained on {sources}, {spec.loss.name} with {', '.join(spec.loss.directions)}{sizes}."
+    similarity = spec.index.similarity if decision.ship else spec.model.similarity
+    after = ", normalised again after truncation" if similarity == "cosine" else ""
     made = tuned if decision.ship else "The base, unchanged: the gate did not let the tuned model pass."
     return f"""---
 library_name: sentence-transformers
@@ -99,7 +103,7 @@ base_model: {spec.model.base}
 ---
 # {spec.name}
 {spec.data.symmetry.capitalize()} search; base `{spec.model.base}`; serve at {spec.index.dim} dimensions,
-{spec.index.similarity} similarity, normalised again after truncation.
+{similarity} similarity{after}.
 
 {made}
 

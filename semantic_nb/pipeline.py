@@ -189,7 +189,7 @@ def _pictures(folder: Path, audits: dict, found: Diagnosis, model, domain: Domai
     plt.close(fig)
     keys = domain.spec.validation.map_keys
     rows = [i for i, meta in enumerate(domain.corpus.metadata) if all(meta.get(key) for key in keys)][:settings.sample]
-    if len(rows) < 20:
+    if len(rows) < 31:  # what UMAP needs for its 15 neighbours, see `space_map`
         return {}
     points, trust = space_map(truncate(corpus_vectors(model, domain.corpus, settings), domain.spec.index.dim,
                                        model.similarity_fn_name)[rows], settings.seed)

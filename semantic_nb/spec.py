@@ -158,6 +158,11 @@ def _pair_type(s: PipelineSpec) -> str | None:
         return "TripletLoss reads (anchor, positive, negative), pair_type is pairs"
 
 # %% ../nbs/01_spec.ipynb #09a5e55e
+def _pair_names(s: PipelineSpec) -> str | None:
+    names = [p.name for p in s.data.pairs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        return f"several sources of pairs are called {', '.join(twice)}"
+
 def _pair_symmetry(s: PipelineSpec) -> str | None:
     natural = {"paraphrases": "symmetric", "clicks": "asymmetric",
                "annotations": "asymmetric", "documents": "asymmetric"}
@@ -198,7 +203,7 @@ def _similarity(s: PipelineSpec) -> str | None:
         return f"{s.model.base} is a {native} model, the spec says {s.model.similarity}"
 
 def _scale(s: PipelineSpec) -> str | None:
-    if (s.loss.scale == 1) != (s.model.similarity == "dot"):
+    if s.loss.scale != 1 if s.model.similarity == "dot" else not s.loss.scale > 1:
         return f"scale = {s.loss.scale:g} with {s.model.similarity} similarity"
 
 # %% ../nbs/01_spec.ipynb #09a9c3a8
@@ -253,6 +258,8 @@ RULES = (
     Rule("data.pair_type", "columns match the pair type and the loss",
          "a loss reads columns by position; a wrong column trains something else",
          'give a negative column with pair_type = "triplets", none with "pairs"', _pair_type),
+    Rule("data.pair_names", "each source of pairs has a name of its own",
+         "sets are kept by their names, so one of two namesakes would be lost", "rename one of them", _pair_names),
     Rule("data.pair_symmetry", "each source of pairs has the symmetry it declares",
          "paraphrase-like pairs teach that alike is near; a question and its answer are not alike",
          "train on question-document pairs, or explain in symmetry_reason why these pairs fit", _pair_symmetry),

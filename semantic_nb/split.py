@@ -32,7 +32,7 @@ def copy_groups(corpus: Corpus, threshold: float = NEAR_COPY) -> np.ndarray:
     links = [near_copies(corpus.texts, threshold=threshold)[0]]
     first: dict[str, int] = {}
     for place, meta in enumerate(corpus.metadata):
-        if name := meta.get("group"):
+        if (name := meta.get("group")) not in (None, ""):
             links.append(np.array([[first.setdefault(name, place), place]]))
     return components(len(corpus), np.concatenate(links))
 
@@ -95,19 +95,21 @@ def pairs_from_documents(corpus: Corpus, rule: str, min_words: int = 4) -> PairS
         head, *tail = SENTENCE_END.split(text, maxsplit=1)
         anchor, positive = (" ".join(head.split()),
                             f"{title}\n{''.join(tail)}".strip()) if rule == "first_sentence" else (title, text)
-        if min(len(anchor.split()), len(positive.split())) >= min_words:
+        body = "".join(tail) if rule == "first_sentence" else text
+        if body.strip() and min(len(anchor.split()), len(positive.split())) >= min_words:
             rows.append((anchor, positive, id))
     anchors, positives, documents = zip(*rows) if rows else ((), (), ())
     return PairSet("documents", "asymmetric", anchors, positives, (), documents)
 
 # %% ../nbs/02b_split.ipynb #1dc82ea0
 def leak_free(pairs: PairSet, held_out: set[str], questions: set[str]) -> tuple[PairSet, Finding]:
-    """The pairs that touch no held-out document and whose anchor neither repeats nor nearly
-    copies a held-out question, and how many did."""
+    """The pairs that touch no held-out document and whose anchor (of a symmetric set: neither of whose texts) repeats
+    or nearly copies a held-out question, and how many did."""
     asked = {canonical_text(question) for question in questions}
     shared = {i for i, document in enumerate(pairs.documents) if document in held_out}
-    same = {i for i, anchor in enumerate(pairs.anchors) if canonical_text(anchor) in asked}
-    near = set(near_copies(pairs.anchors, sorted(questions))[0][:, 0].tolist()) - same
+    sides = (pairs.anchors, pairs.positives) if pairs.symmetry == "symmetric" else (pairs.anchors,)
+    same = {i for side in sides for i, text in enumerate(side) if canonical_text(text) in asked}
+    near = {i for side in sides for i in near_copies(side, sorted(questions))[0][:, 0].tolist()} - same
     touched = shared | same | near
     finding = Finding(f"data.leakage.{pairs.name}", "doubt" if touched else "ok", len(touched),
                       f"{len(shared)} of {len(pairs)} pairs share a document (or its near-copy) with a held-out query, "
@@ -120,7 +122,7 @@ def held_out_documents(corpus: Corpus, groups: np.ndarray, judged: Sequence[Judg
     "Every document in the group of one that is relevant for a held-out query, and all of the parts other than train."
     touched = {groups[corpus.position[d]] for split in judged for d in split.relevant() if d in corpus.position}
     return {id for id, group, meta in zip(corpus.ids, groups, corpus.metadata)
-            if group in touched or meta.get("part", "train") != "train"}
+            if group in touched or (meta.get("part") or "train") != "train"}
 
 # %% ../nbs/02b_split.ipynb #b5680ac1
 @dataclass(frozen=True)
@@ -178,6 +180,9 @@ def _source_pairs(source: PairSource, spec: PipelineSpec, corpus: Corpus) -> tup
                                           source.positive, source.negative), corpus), ())
     if source.source == "documents":
         found = pairs_from_documents(corpus, source.rule or "title")
+    elif source.source != "annotations":
+        raise ContractError("data.pairs", f"{source.name} is of {source.source} and names no path",
+                            "the judgments would be trained on in its place", "set path in [[data.pairs]]")
     else:
         train = read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / "train.tsv", corpus)
         rows = [(train.queries[q], corpus.passages[corpus.position[d]], d) for q, grades in train.qrels.items()

@@ -5,6 +5,7 @@ __all__ = ['KEEP', 'retrieval_row', 'comparison_row', 'evaluate', 'by_slice', 'A
            'space_map', 'draw_map']
 
 # %% ../nbs/09_validate.ipynb #7f96f8f4
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -68,14 +69,16 @@ class Audit:
 
 # %% ../nbs/09_validate.ipynb #6adb5b3a
 def truncation_audit(model: "SentenceTransformer", domain: Domain, settings: Settings) -> Audit:
-    "Quality, bytes and latency of exact search at every size of the spec, on the test questions."
+    """Quality, bytes and latency of exact search at the full size and at those that the spec wants audited, largest
+    first, on the test questions. Where the full size scores nothing, nothing smaller is recommended."""
     import faiss
     spec = domain.spec
     test, metric = domain.splits[spec.validation.test], spec.validation.metric
     vectors = corpus_vectors(model, domain.corpus, settings)
     queries = encode(model, list(test.queries.values()), "query")
-    runs, full, rows = search_sizes(model, domain.corpus, test, settings, spec.validation.audit_dims), None, []
-    for dim in spec.validation.audit_dims:
+    sizes = sorted({model.get_embedding_dimension(), *spec.validation.audit_dims}, reverse=True)
+    runs, full, rows = search_sizes(model, domain.corpus, test, settings, sizes), None, []
+    for dim in sizes:
         index = faiss.IndexFlatIP(dim)
         index.add(truncate(vectors, dim, model.similarity_fn_name))
         start = time.perf_counter()
@@ -83,10 +86,11 @@ def truncation_audit(model: "SentenceTransformer", domain: Domain, settings: Set
         seconds = (time.perf_counter() - start) / len(queries)
         values = per_query(metric, runs[dim], test)
         full = values if full is None else full
-        rows.append({"dim": dim, **asdict(interval(values, settings.seed)), "kept": values.mean() / full.mean(),
+        rows.append({"dim": dim, **asdict(interval(values, settings.seed)),
+                     "kept": float(values.mean() / full.mean()) if full.any() else math.nan,
                      "bytes": dim * 4, "ms": seconds * 1000,
                      "against_full": str(compare(values, full, settings.seed)) if rows else ""})
-    return Audit(tuple(rows), min(row["dim"] for row in rows if row["kept"] >= KEEP))
+    return Audit(tuple(rows), min((row["dim"] for row in rows if row["kept"] >= KEEP), default=sizes[0]))
 
 # %% ../nbs/09_validate.ipynb #fc3da58f
 def draw_audit(audits: Mapping[str, Audit], metric: str) -> None:
@@ -110,14 +114,16 @@ def space_map(vectors: np.ndarray, seed: int = 1, neighbours: int = 15) -> tuple
     """UMAP coordinates of shape (n, 2), float32, and their trustworthiness in [0, 1].
 
     Raises:
-        ContractError: `validate.map` for fewer points than neighbours, or a space collapsed to a point.
+        ContractError: `validate.map` for no more than twice as many points as neighbours, or a space collapsed to a
+            point.
     """
     import warnings
     from sklearn.manifold import trustworthiness
-    if len(vectors) <= neighbours or np.ptp(vectors, axis=0).max() < 1e-6:
-        raise ContractError("validate.map", f"{len(vectors)} vectors, spread {np.ptp(vectors, axis=0).max():.1e}",
+    spread = float(np.ptp(vectors, axis=0).max()) if len(vectors) else 0.0
+    if len(vectors) <= 2 * neighbours or spread < 1e-6:
+        raise ContractError("validate.map", f"{len(vectors)} vectors, spread {spread:.1e}",
                             "there is nothing to lay out",
-                            f"give more than {neighbours} different texts")
+                            f"give more than {2 * neighbours} different texts")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import umap

@@ -163,3 +163,25 @@ def test_lint_exits_with_one_if_a_fault_is_certain(tmp_path):
     assert done.returncode == 1 and json.loads(done.stdout)["alarms"][0]["rule"] == "loss.legacy_fit"
     script.write_text("print('nothing')\n", encoding="utf-8")
     assert call(tmp_path, "lint", str(tmp_path)).returncode == 0
+
+
+@pytest.mark.parametrize("lines, arguments, layer", [
+    (['{"text": "a"}', '{"other": "b"}'], ("cluster", "-k", "2"), "data.columns"),
+    (['{"text": "a"}', '{"text": null}'], ("cluster", "-k", "2"), "data.empty"),
+    (['"a"', '"b"'], ("cluster", "-k", "2"), "data.format"),
+    (['{"anchor": "a", "positive": null}'], ("duplicates", "--threshold", "0.9"), "data.empty")])
+def test_odd_rows_are_refused_in_words(checkout, lines, arguments, layer):
+    (checkout / "odd.jsonl").write_text("\n".join(lines) + "\n")
+    done = call(checkout, arguments[0], "odd.jsonl", *arguments[1:])
+    assert done.returncode == 2 and layer in done.stderr
+
+
+def test_a_fork_onto_a_file_is_refused(checkout):
+    (checkout / "taken").write_text("x")
+    assert "pipeline.fork" in call(checkout, "fork", "taken").stderr
+
+
+def test_a_fork_renames_however_the_spec_is_written():
+    from semantic_nb.cli import _set
+    for text in ('name="pydocs"', "name = 'pydocs'", 'name  =  "pydocs"'):
+        assert _set(text, "name", "mine") == 'name = "mine"'

@@ -129,3 +129,18 @@ def test_json_holds_no_number_that_json_does_not_know(tmp_path):
     written = write_json(tmp_path / "x.json", content).read_text()
     strict = json.loads(written, parse_constant=lambda name: pytest.fail(name))
     assert strict == {"a": None, "b": [None, 1.5, [2, None]], "c": None, "d": "x"}
+
+
+def test_a_profile_overrides_what_all_runs_share(domain_folder):
+    path = domain_folder.parents[1] / "settings.ini"
+    path.write_text(path.read_text() + "\nthreads = 16\n")
+    profile = [line for line in path.read_text().splitlines() if line.startswith("[")][-1].strip("[]")
+    assert load_settings(domain_folder, profile=profile).threads == 16
+    assert load_settings(domain_folder, profile=profile, threads=3).threads == 3
+
+
+@pytest.mark.parametrize("text", ["[DEFAULT]\nlib_name = x\n", "no section\n", ""])
+def test_settings_without_a_run_are_refused(domain_folder, text):
+    (domain_folder.parents[1] / "settings.ini").write_text(text)
+    with pytest.raises(ContractError, match="core.settings"):
+        load_settings(domain_folder)

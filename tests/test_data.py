@@ -114,3 +114,33 @@ def test_findings_count():
     finding = over_length(["a b c d", "a"], "query", 2, lambda texts: [len(t.split()) for t in texts])
     assert (finding.status, finding.count) == ("doubt", 1)
     assert duplicate_pairs(PairSet("p", "symmetric", ("a", "b"), ("x", "x"))).count == 1
+
+
+def test_an_unclosed_quote_swallows_nothing(tmp_path):
+    (tmp_path / "p.csv").write_text('anchor,positive\na,b\nc,"d\ne,f\ng,h\n')
+    with pytest.raises(ContractError, match="data.format"):
+        read_rows(tmp_path / "p.csv")
+    (tmp_path / "q.csv").write_text('\ufeffanchor,positive\r\na,"b\nc"\r\n', encoding="utf-8", newline="")
+    assert read_rows(tmp_path / "q.csv") == [{"anchor": "a", "positive": "b\nc"}]
+
+
+def test_a_bad_byte_is_told_by_its_line(tmp_path):
+    lines = [b"anchor,positive"] + [b"a question,an answer"] * 5000
+    lines[4001] = b"caf\xe9,coffee"
+    (tmp_path / "p.csv").write_bytes(b"\n".join(lines))
+    with pytest.raises(ContractError, match=r"data.encoding\] .* in line 4002"):
+        read_rows(tmp_path / "p.csv")
+
+
+@pytest.mark.parametrize("line", ["null", "3", '"anchor positive"', "[1]"])
+def test_a_line_that_is_no_object_is_refused(tmp_path, line):
+    (tmp_path / "p.jsonl").write_text('{"anchor": "a", "positive": "b"}\n' + line + "\n")
+    with pytest.raises(ContractError, match="line 2 is no JSON object"):
+        read_rows(tmp_path / "p.jsonl")
+
+
+def test_aliases_that_are_null_are_none(tmp_path):
+    documents = Corpus(("d",), ("",), ("sort a list",), ({"aliases": None},))
+    (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "sort"}\n')
+    (tmp_path / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
+    assert read_judged(tmp_path / "queries.jsonl", tmp_path / "test.tsv", documents).qrels == {"q": {"d": 1}}

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -209,7 +210,6 @@ def test_the_dot_base_takes_its_own_path(dot_folder, spec, settings):
 
 
 def test_matryoshka_turns_a_dot_model_into_a_cosine_one(dot_folder, domain, settings):
-    from dataclasses import replace
     from semantic_nb.loss import Stage, train_model
     dims = (768, 512, 256, 128, 64)
     spec = domain.spec.model_copy(update={
@@ -237,3 +237,65 @@ def test_the_dot_base_goes_through_the_whole_pipeline(dot_folder, domain_folder,
     index, model, domain = open_run(spec, settings)
     assert index.facts["similarity"] == model.similarity_fn_name == ("cosine" if built.decision.ship else "dot")
     assert index.index.d == 128 and len(answer("how to sort tables", index, model, domain, 3)) == 3
+
+
+def test_prompts_of_the_base_are_not_dropped_in_silence(tiny_model, spec, settings, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "prompted")
+    config = tmp_path / "prompted" / "config_sentence_transformers.json"
+    own = {"query": "query: ", "passage": "passage: "}
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"prompts": own}))
+    load = lambda **prompts: load_encoder(str(tmp_path / "prompted"),
+                                          spec.model.model_copy(update={"prompts": prompts}), settings)
+    for said in ({}, {"query": "query: "}):
+        with pytest.raises(ContractError, match="model.prompts"):
+            load(**said)
+    assert load(query="query: ", document="passage: ").prompts["document"] == "passage: "
+    assert load(query="", document="").prompts == {"query": "", "document": ""}
+
+
+def test_the_tokenizer_belongs_to_the_identity(tiny_model, spec, settings, tmp_path):
+    shutil.copytree(tiny_model, tmp_path / "cased")
+    tokenizer = next((tmp_path / "cased").rglob("tokenizer.json"))
+    content = json.loads(tokenizer.read_text())
+    content["normalizer"]["lowercase"] = False
+    tokenizer.write_text(json.dumps(content))
+    config = tokenizer.with_name("tokenizer_config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"do_lower_case": False}))
+    plain, cased = (load_encoder(str(folder), spec.model, settings) for folder in (tiny_model, tmp_path / "cased"))
+    before = encoder_identity(plain)
+    encode(plain, ["Sort a list", "a much longer text about sorting lists of numbers"], "query")
+    assert encoder_identity(plain) == before and encoder_identity(cased) != before
+
+
+def test_a_dot_model_of_one_size_stays_a_dot_model(dot_folder, domain, settings):
+    from semantic_nb.model import compress, learn_space
+    spec = domain.spec.model_copy(update={
+        "model": domain.spec.model.model_copy(update={"base": str(dot_folder), "similarity": "dot", "dims": (768,)}),
+        "loss": domain.spec.loss.model_copy(update={"scale": 1.0}),
+        "index": domain.spec.index.model_copy(update={"dim": 768, "similarity": "dot"}),
+        "validation": domain.spec.validation.model_copy(update={"audit_dims": (768,)})})
+    only = replace(domain, spec=spec)
+    second = compress(learn_space(only, settings), only, settings)
+    assert load_encoder(str(second.path / "model"), spec.model, settings).similarity_fn_name == "dot"
+
+
+@pytest.mark.parametrize("audited, zero", [((16, 8), False), ((8, 32), False), ((), False), ((16,), True)])
+def test_the_audit_compares_with_the_full_size_in_whatever_order(tiny_model, domain, settings, monkeypatch,
+                                                                 audited, zero):
+    from semantic_nb import validate
+    model = load_encoder(str(tiny_model), domain.spec.model, settings)
+    spec = domain.spec.model_copy(update={
+        "validation": domain.spec.validation.model_copy(update={"audit_dims": audited})})
+    value = lambda dim: 0.0 if zero else 0.8 if dim == 32 else 0.4
+    monkeypatch.setattr(validate, "search_sizes", lambda model, corpus, judged, settings, dims: {d: d for d in dims})
+    monkeypatch.setattr(validate, "per_query", lambda metric, dim, judged: np.full(len(judged.queries), value(dim)))
+    monkeypatch.setattr(validate, "judged_at", lambda *_: 1.0)
+    audit = validate.truncation_audit(model, replace(domain, spec=spec), settings)
+    assert audit.recommended == 32 and [row["dim"] for row in audit.rows] == sorted({32, *audited}, reverse=True)
+
+
+@pytest.mark.parametrize("n", [0, 16, 30])
+def test_a_map_of_too_few_texts_is_refused(n):
+    from semantic_nb.validate import space_map
+    with pytest.raises(ContractError, match="validate.map"):
+        space_map(np.random.default_rng(0).normal(size=(n, 8)).astype("float32"))

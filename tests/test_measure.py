@@ -8,7 +8,8 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.core import ContractError
 from semantic_nb.data import Corpus, Judged, read_corpus, read_judged
-from semantic_nb.measure import bm25, compare, exact_search, holm, interval, judged_at, per_query, write_run
+from semantic_nb.measure import (bm25, compare, exact_search, holm, interval, judged_at, per_query, queries_needed,
+                                 write_run)
 
 JUDGED = Judged({"q": "?", "r": "?"}, {"q": {"a": 2, "b": 1, "z": 0}, "r": {"c": 1}})
 
@@ -94,3 +95,11 @@ def test_bm25_reproduces_the_published_scifact_figure():
 def test_a_difference_that_never_varies_has_its_sign():
     assert compare(np.ones(20), np.zeros(20)).outcome == "better"
     assert compare(np.zeros(20), np.ones(20)).outcome == "worse"
+
+
+def test_equal_values_have_no_interval_whatever_their_binary_form():
+    assert np.isnan(interval(np.full(50, 0.6309297535714575)).low)
+
+
+def test_a_mean_of_rounding_noise_needs_no_number_of_queries():
+    assert queries_needed(np.array([0.1, 0.2, -0.3])) is None

@@ -195,6 +195,15 @@ def test_a_replaced_tokenizer_is_refused_though_the_weights_are_the_same(served,
     content["model"]["vocab"] = vocabulary | dict(zip(words, [vocabulary[word] for word in words[1:] + words[:1]]))
     from tokenizers import Tokenizer
     model.tokenizer._tokenizer = Tokenizer.from_str(json.dumps(content))
+    with pytest.raises(ContractError, match=r"index.model\] tokenizer"):
+        open_index(made.path, model)
+
+
+def test_vectors_that_changed_without_a_trace_are_noticed_by_the_kept_questions(served, monkeypatch):
+    from semantic_nb import index
+    model, made = served
+    plain = index.encode
+    monkeypatch.setattr(index, "encode", lambda *args, **more: np.ascontiguousarray(plain(*args, **more)[:, ::-1]))
     with pytest.raises(ContractError, match="model.encoding"):
         open_index(made.path, model)
 

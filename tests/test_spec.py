@@ -94,3 +94,18 @@ def test_renderings_say_what_the_spec_says():
     assert len(checklist(spec).rows) == len(RULES) and all(row["kept"] == "yes" for row in checklist(spec).rows)
     assert str(spec.index.dim) in str(pipeline_map(spec)) and spec.model.base in brief(
         spec) and "never `.fit()`" in brief(spec)
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.0, -20.0, 1.0, float("nan")])
+def test_a_scale_that_teaches_nothing_is_refused(scale):
+    raw = copy.deepcopy(RAW)
+    raw["loss"]["scale"] = scale
+    with pytest.raises(ContractError, match="loss.scale"):
+        parse_spec(raw, FOLDER)
+
+
+def test_two_sources_of_one_name_are_refused():
+    raw = copy.deepcopy(RAW)
+    raw["data"]["pairs"] *= 2
+    with pytest.raises(ContractError, match="data.pair_names"):
+        parse_spec(raw, FOLDER)

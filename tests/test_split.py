@@ -1,4 +1,5 @@
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.core import ContractError
 from semantic_nb.data import Corpus, Judged, PairSet, read_corpus, read_judged
-from semantic_nb.split import (copy_groups, giant_component, leak_free, load_domain,
+from semantic_nb.split import (copy_groups, giant_component, held_out_documents, leak_free, load_domain,
                                pairs_from_documents, parts, split_queries)
 
 links = st.dictionaries(st.sampled_from("abcdefgh"),
@@ -112,3 +113,34 @@ def test_a_positive_that_is_a_document_is_known_and_dropped_with_it(domain):
     assert known.documents == (corpus.ids[0], corpus.ids[1], "")
     kept, finding = leak_free(known, {corpus.ids[0]}, set())
     assert kept.anchors == pairs.anchors[1:] and finding.count == 1
+
+
+def test_either_text_of_a_paraphrase_may_be_a_held_out_question():
+    pairs = PairSet("faq", "symmetric", ("forgot my login",), ("how do I reset my password",))
+    for question in ("How do I reset my password?", "forgot my login"):
+        kept, finding = leak_free(pairs, set(), {question})
+        assert len(kept) == 0 and finding.count == 1
+    assert len(leak_free(replace(pairs, symmetry="asymmetric"), set(), {"how do I reset my password"})[0]) == 1
+
+
+def test_a_title_alone_answers_no_first_sentence():
+    one = Corpus(("a",), ("How to reset a password",), ("Click the link in the mail we sent you.",), ({},))
+    assert len(pairs_from_documents(one, "first_sentence")) == 0
+    two = replace(one, texts=("Click the link in the mail we sent you. It is valid for a day.",))
+    assert pairs_from_documents(two, "first_sentence").positives[0].startswith("How to reset a password\n")
+
+
+def test_metadata_of_zero_and_none_mean_what_they_say():
+    texts = ("draw a red line", "sum of a column", "read a text file", "sort the rows by two keys")
+    documents = Corpus(tuple("abcd"), ("",) * 4, texts, tuple({"group": i // 2, "part": None} for i in range(4)))
+    assert copy_groups(documents).tolist() == [0, 0, 1, 1]
+    assert held_out_documents(documents, np.arange(4), []) == set()
+
+
+def test_a_source_without_a_path_does_not_become_the_annotations(spec, settings):
+    for kind, symmetry in (("paraphrases", "symmetric"), ("clicks", "asymmetric")):
+        source = spec.data.pairs[0].model_copy(update={"name": "faq", "source": kind, "symmetry": symmetry,
+                                                       "path": None})
+        broken = spec.model_copy(update={"data": spec.data.model_copy(update={"pairs": (source,)})})
+        with pytest.raises(ContractError, match=r"data.pairs\] faq"):
+            load_domain(broken, settings)
