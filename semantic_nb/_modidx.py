@@ -441,6 +441,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'semantic_nb.lint._silent': ('lint.html#_silent', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint._similarity_rules': ('lint.html#_similarity_rules', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint._trainer_rules': ('lint.html#_trainer_rules', 'semantic_nb/lint.py'),
+                                  'semantic_nb.lint._truncated': ('lint.html#_truncated', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint._vector_rules': ('lint.html#_vector_rules', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint.lint': ('lint.html#lint', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint.lint_table': ('lint.html#lint_table', 'semantic_nb/lint.py')},

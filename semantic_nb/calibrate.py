@@ -94,14 +94,14 @@ def at_threshold(scores: np.ndarray, labels: np.ndarray, threshold: float, seed:
     Wilson's, which holds for few pairs and near 0 and 1; for F1, no share, the bootstrap over pairs."""
     from scipy.stats import binomtest
     found, true = scores >= threshold, labels == 1
+    hits, of = int((found & true).sum()), {"precision": int(found.sum()), "recall": int(true.sum())}
     draws = np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores)))
     counted = [_counts(found, true)] + [_counts(found[rows], true[rows]) for rows in draws]
     estimates = {}
     for name, column in zip(("precision", "recall", "f1"), np.array(counted).T):
         low, high = np.nanpercentile(column[1:], [2.5, 97.5])
-        of = {"precision": found, "recall": true}.get(name, np.zeros(0)).sum()
-        if of:
-            low, high = binomtest(int((found & true).sum()), int(of)).proportion_ci(method="wilson")
+        if of.get(name):
+            low, high = binomtest(hits, of[name]).proportion_ci(method="wilson")
         estimates[name] = Estimate(float(column[0]), float(low), float(high), len(scores))
     return estimates
 

@@ -90,7 +90,7 @@ def require_pairs(pairs: Sequence[PairSet], reason: str = "") -> list[Finding]:
 # %% ../nbs/05c_checks.ipynb #beac66b3
 @dataclass(frozen=True)
 class Source:
-    "What is checked. `splits` are judged questions of a corpus; `train` names the side that others must not touch."
+    "What is checked. `splits` are judged questions of a corpus; the one called train must not touch the others."
     name: str
     kind: str
     pairs: tuple[PairSet, ...] = ()

@@ -214,7 +214,7 @@ def _finish(aside: Path, path: Path, recipe: Mapping, facts: Mapping) -> Artifac
     manifest = {"recipe": recipe, "facts": facts, "files": files}
     write_json(aside / "manifest.json", manifest)
     os.replace(aside, path)
-    return Artifact(path, json.loads(json.dumps(manifest, default=str)))
+    return Artifact(path, json.loads(to_json(manifest)))
 
 # %% ../nbs/00_core.ipynb #52163d17
 def artifact(name: str, recipe: Mapping, build: Callable[[Path], Mapping | None], settings: Settings,

@@ -187,6 +187,10 @@ def _normalised(seen: Trace) -> set[ast.Call]:
                      if VECTORS.fullmatch(value.name) for made in value.calls}
     return done
 
+def _truncated(made: Call) -> set[Value]:
+    "The `truncate_dim` of an encoding, or of the model that it is made with; nothing where there is none."
+    return {call.argument("truncate_dim") for call in (made, *made.receiver.calls)} - {NOTHING}
+
 def _bare(made: Call) -> bool:
     asked = made.argument("normalize_embeddings")
     return not asked.constant and not asked.unsure
@@ -203,8 +207,7 @@ def _vector_rules(seen: Trace) -> _Found:
 
 def _added(vectors: Value, metrics: set[str]) -> Iterator[tuple[str, str, str, str]]:
     bare, kinds = all(map(_bare, vectors.calls)), {model_kind(_name(made.receiver)) for made in vectors.calls}
-    dims = ({call.argument("truncate_dim") for made in vectors.calls for call in (made, *made.receiver.calls)}
-            - {NOTHING})
+    dims = {dim for made in vectors.calls for dim in _truncated(made)}
     if metrics == {"IP"} and (vectors.cut or (dims and bare)):
         certain = kinds != {"dot"} and (vectors.cut or all(dim.known for dim in dims))
         yield "index.truncated", "fail" if certain else "doubt", "truncated and not normalised again", ""
@@ -236,8 +239,7 @@ def _index_rules(seen: Trace, text: str) -> _Found:
 def _of_length_one(vectors: Value) -> bool:
     return bool(vectors.calls) and not vectors.cut and all(
         made.argument("normalize_embeddings").constant is True
-        or (model_kind(_name(made.receiver)) == "unit" and not made.argument("truncate_dim").name
-            and not any(one.argument("truncate_dim").name for one in made.receiver.calls)) for made in vectors.calls)
+        or (model_kind(_name(made.receiver)) == "unit" and not _truncated(made)) for made in vectors.calls)
 
 # %% ../nbs/10b_lint.ipynb #80192659
 def _role_rules(seen: Trace, text: str) -> _Found:
