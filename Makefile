@@ -14,7 +14,7 @@ help:
 	@echo "make lab      JupyterLab on the chapters"
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
 	@echo "make bench    timings and sizes, to runs/bench.json"
-	@echo "make faults   inject every fault, write the table that chapter 10c shows"
+	@echo "make faults   inject every fault, write the table that chapter 10, failures shows"
 	@echo "make results  the full profile with three seeds, to data/pydocs/results.json (over an hour)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -51,10 +51,10 @@ clean-notebooks: $(VENV)/.installed
 	$(BIN)/nbdev-export
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m semantic_nb.cost
+	$(BIN)/python -m measurements.cost
 
 faults: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/faults --write-table
 
 results: $(VENV)/.installed
-	$(BIN)/python -m semantic_nb.results
+	$(BIN)/python -m measurements.results

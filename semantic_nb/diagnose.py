@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .confidence import MIN_QUERIES
+from .validate.confidence import MIN_QUERIES
 from .core import COLOURS, Settings, Table
-from .data import Finding, Judged
+from .data.records import Finding, Judged
 from .encoder import corpus_vectors, encode, truncate
-from .leakage import leakage
+from .data.leakage import leakage
 from .measure import Comparison, Estimate, Run, compare, exact_search, interval, per_query
 from .model import Gate
-from .quality import space_check
-from .split import Domain
+from .cluster.quality import space_check
+from .data.domain import Domain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -147,10 +147,10 @@ class RoleProbe:
                 f"{self.reverse:.0%} of relevant documents lead back to a question they answer; {roles}")
 
 # %% ../nbs/10_diagnose.ipynb #4fc059ab
-def role_probe(model: "SentenceTransformer", domain: Domain, split: str, settings: Settings) -> RoleProbe:
+def role_probe(model: "SentenceTransformer", domain: Domain, split: str) -> RoleProbe:
     "The probe on one split, by exact search at the served size."
     spec, judged = domain.spec, domain.splits[split]
-    documents = truncate(corpus_vectors(model, domain.corpus, settings), spec.index.dim, model.similarity_fn_name)
+    documents = truncate(corpus_vectors(model, domain.corpus), spec.index.dim, model.similarity_fn_name)
     questions = encode(model, list(judged.queries.values()), "query", spec.index.dim)
     near = _nearest(questions, np.concatenate([questions, documents]), spec.validation.k + 1)
     others = near != np.arange(len(questions))[:, None]
@@ -159,7 +159,7 @@ def role_probe(model: "SentenceTransformer", domain: Domain, split: str, setting
                for d, grade in grades.items() if grade > 0 and d in domain.corpus.position}
     relevant = sorted({document for document, _ in answers})
     back = _nearest(documents[relevant], questions, 1)[:, 0]
-    return RoleProbe(_swapped(model, domain, judged, documents, questions, settings.seed),
+    return RoleProbe(_swapped(model, domain, judged, documents, questions, Settings.current().seed),
                      float((near < len(questions))[others].mean()),
                      len(questions) / (len(questions) + len(documents)),
                      float(np.mean([(d, q) in answers for d, q in zip(relevant, back.tolist())])), spec.validation.k)
@@ -236,7 +236,7 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
     return "", "ok", f"No layer fails{step}. {detectable}".strip()
 
 # %% ../nbs/10_diagnose.ipynb #be831421
-def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str, settings: Settings,
+def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str,
                       least: int = 20) -> Finding:
     """`validate.judgments`: how often a question is closer to its own relevant documents (mean of unit vectors) than
     to those of the next question with other answers.
@@ -245,7 +245,7 @@ def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str, 
     with fewer than `least` such questions.
     """
     from scipy.stats import binomtest
-    judged, documents = domain.splits[split], corpus_vectors(model, domain.corpus, settings)
+    judged, documents = domain.splits[split], corpus_vectors(model, domain.corpus)
     answers = {q: {domain.corpus.position[d] for d, grade in grades.items()
                    if grade > 0 and d in domain.corpus.position} for q, grades in judged.qrels.items()}
     kept = [q for q in judged.queries if answers.get(q)]
@@ -268,7 +268,7 @@ def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str, 
 
 # %% ../nbs/10_diagnose.ipynb #c3a8dbac
 def untouched(domain: Domain, split: str) -> Judged:
-    "The questions of a split that no training pair touches, in any of the grades of chapter 02a."
+    "The questions of a split that no training pair touches, in any of the grades of chapter 02, leakage."
     judged = domain.splits[split]
     for pairs in domain.pairs:
         judged = leakage(judged, pairs).clean if judged.queries else judged
@@ -277,23 +277,23 @@ def untouched(domain: Domain, split: str) -> Judged:
 # %% ../nbs/10_diagnose.ipynb #78ef874f
 def diagnose(domain: Domain, runs: Mapping[tuple[str, int | None, str], Run], gate: Gate, base: "SentenceTransformer",
              served: "SentenceTransformer",
-             sure: Mapping[str, Finding], settings: Settings) -> Diagnosis:
+             sure: Mapping[str, Finding]) -> Diagnosis:
     """Which layer lost the quality of a finished run. `runs` as `pipeline.all_runs`
     makes them, `sure` as `confidence.how_sure`."""
     spec, test = domain.spec, domain.spec.validation.test
     stages = stages_of(runs, domain, test, gate.ship)
     steps = waterfall(stages, LAYER_OF_STAGE, domain.splits[test], spec.validation.metric,
-                      budgets_of(domain), settings.seed)
-    space = space_check(truncate(corpus_vectors(served, domain.corpus, settings), spec.index.dim,
-                                 served.similarity_fn_name), seed=settings.seed)
+                      budgets_of(domain), Settings.current().seed)
+    space = space_check(truncate(corpus_vectors(served, domain.corpus), spec.index.dim,
+                                 served.similarity_fn_name), seed=Settings.current().seed)
     findings = (*domain.findings, *(replace(finding, id=finding.id.replace("cluster.", "model.")) for finding in space),
-                judgments_finding(base, domain, test, settings), *sure.values())
+                judgments_finding(base, domain, test), *sure.values())
     training = () if gate.ship else waterfall(training_of(runs, domain, test), LAYER_OF_TRAINING, domain.splits[test],
-                                              spec.validation.metric, budgets_of(domain), settings.seed)
+                                              spec.validation.metric, budgets_of(domain), Settings.current().seed)
     clean = untouched(domain, test)
     left = interval(per_query(spec.validation.metric, stages["served index"], clean),
-                    settings.seed) if clean.queries else Estimate(math.nan, math.nan, math.nan, 0)
-    return Diagnosis(steps, findings, sure, role_probe(served, domain, test, settings), left,
+                    Settings.current().seed) if clean.queries else Estimate(math.nan, math.nan, math.nan, 0)
+    return Diagnosis(steps, findings, sure, role_probe(served, domain, test), left,
                      *conclude(steps, findings, gate, sure["minimum_detectable_difference"].evidence, training))
 
 # %% ../nbs/10_diagnose.ipynb #8204a1b1

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .core import ContractError, Settings, artifact, file_hash, fingerprint, source_of
-from .data import Corpus, Judged
+from .core import ContractError, Settings, Artifact, file_hash, fingerprint, source_of
+from .data.records import Corpus, Judged
 from .measure import Run, exact_search
 from .spec import ModelSpec
 
@@ -112,7 +112,7 @@ def _check_shipped(model: "SentenceTransformer", path: str) -> None:
                             "train and ship what should change")
 
 # %% ../nbs/04_encoder.ipynb #d2f4f92c
-def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTransformer":
+def load_encoder(path: str, spec: ModelSpec) -> "SentenceTransformer":
     """The model at `path` (from `resolve_base`, or a trained one) with the spec's prompts, length and similarity.
 
     Raises:
@@ -125,9 +125,9 @@ def load_encoder(path: str, spec: ModelSpec, settings: Settings) -> "SentenceTra
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
     logging.disable_progress_bar()
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(Settings.current().threads)
     try:
-        model = SentenceTransformer(path, device=None if settings.device == "auto" else settings.device)
+        model = SentenceTransformer(path, device=None if Settings.current().device == "auto" else Settings.current().device)
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise ContractError("model.base",
                             f"{Path(path).name} cannot be loaded: "
@@ -237,7 +237,7 @@ def encoder_identity(model: "SentenceTransformer") -> dict:
             "similarity": model.similarity_fn_name, "width": model.get_embedding_dimension()}
 
 # %% ../nbs/04_encoder.ipynb #54b883eb
-def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Settings,
+def corpus_vectors(model: "SentenceTransformer", corpus: Corpus,
                    progress: bool = True) -> np.ndarray:
     "All passages as documents at full size, float32, shape (n, width); kept in the store."
     identity = encoder_identity(model)
@@ -245,22 +245,22 @@ def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, settings: Setti
     recipe = {"model": identity, "corpus": corpus.content, "bf16": bf16, "code": source_of(encode, truncate)}
     build = lambda folder: np.save(folder / "vectors.npy",
                                    encode(model, corpus.passages, "document", progress=progress))
-    made = artifact("vectors", recipe, build, settings, packages=("sentence-transformers", "torch"))
+    made = Artifact.make("vectors", recipe, build, packages=("sentence-transformers", "torch"))
     return np.load(made.path / "vectors.npy")
 
 # %% ../nbs/04_encoder.ipynb #c9e13cb1
-def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dims: Sequence[int],
+def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, dims: Sequence[int],
                  k: int = 100, progress: bool = True) -> dict[int, Run]:
     "Exact search of every judged query in the corpus, at each of `dims`; texts are encoded once."
-    vectors = corpus_vectors(model, corpus, settings, progress)
+    vectors = corpus_vectors(model, corpus, progress)
     queries = encode(model, list(judged.queries.values()), "query")
     cut = lambda found, dim: truncate(found, dim, model.similarity_fn_name)
     return {dim: exact_search(list(judged.queries), cut(queries, dim), corpus.ids, cut(vectors, dim), k)
             for dim in dims}
 
 # %% ../nbs/04_encoder.ipynb #e8f7212e
-def search_all(model: "SentenceTransformer", corpus: Corpus, judged: Judged, settings: Settings, dim: int | None = None,
+def search_all(model: "SentenceTransformer", corpus: Corpus, judged: Judged, dim: int | None = None,
                k: int = 100, progress: bool = True) -> Run:
     "Exact search at one size, the full one if none is given."
     dim = dim or model.get_embedding_dimension()
-    return search_sizes(model, corpus, judged, settings, [dim], k, progress)[dim]
+    return search_sizes(model, corpus, judged, [dim], k, progress)[dim]

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 # %% ../nbs/07_index.ipynb #5f3751ad
-from .core import Artifact, ContractError, Settings, artifact, fingerprint, source_of
+from .core import Artifact, ContractError, Settings, fingerprint, source_of
 from .encoder import corpus_vectors, encode, encoder_identity, truncate
 from .measure import Run, as_run
 from .spec import FLAT_LIMIT, POINTS_PER_LIST, IndexSpec
-from .split import Domain
+from .data.domain import Domain
 
 if TYPE_CHECKING:
     import faiss
@@ -220,7 +220,7 @@ def _check_recall(kind: str, recall: float, target: float, k: int) -> None:
                             "another type, more memory (pq_m), or a lower recall_target as a decision")
 
 # %% ../nbs/07_index.ipynb #61a6d477
-def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings) -> Artifact:
+def make_index(model: "SentenceTransformer", domain: Domain) -> Artifact:
     """Encode, build, tune against exact search on the dev questions, save. The artifact holds `index.faiss`,
     `ids.json` and the kept questions, `probe.json`.
 
@@ -231,14 +231,14 @@ def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings)
     import faiss
     spec, identity = domain.spec, encoder_identity(model)
     recipe = {"model": identity, "corpus": domain.corpus.content, "index": spec.index.model_dump(),
-              "k": spec.validation.k, "seed": settings.seed, "sweep": SWEEP,
+              "k": spec.validation.k, "seed": Settings.current().seed, "sweep": SWEEP,
               "dev": fingerprint(dict(domain.splits[spec.validation.dev].queries)),
               "code": source_of(build_index, choose_type, lists_for, _code_size, tune_effort, _keep_probe)}
 
     def build(folder: Path) -> dict:
         similarity = model.similarity_fn_name
-        vectors = truncate(corpus_vectors(model, domain.corpus, settings), spec.index.dim, similarity)
-        index = build_index(vectors, spec.index.model_copy(update={"similarity": similarity}), settings.seed)
+        vectors = truncate(corpus_vectors(model, domain.corpus), spec.index.dim, similarity)
+        index = build_index(vectors, spec.index.model_copy(update={"similarity": similarity}), Settings.current().seed)
         questions = list(domain.splits[spec.validation.dev].queries.values())
         dev = encode(model, questions, "query", spec.index.dim)
         _, exact = faiss.knn(dev, vectors, spec.validation.k, metric=faiss.METRIC_INNER_PRODUCT)
@@ -254,7 +254,7 @@ def make_index(model: "SentenceTransformer", domain: Domain, settings: Settings)
                 "corpus": domain.corpus.content, "type": kind,
                 "effort": effort, "recall": recall, "faiss": faiss.__version__, "documents": len(vectors)}
 
-    made = artifact("index", recipe, build, settings, packages=("faiss-cpu",))
+    made = Artifact.make("index", recipe, build, packages=("faiss-cpu",))
     _check_model(made.manifest["facts"], identity)
     _check_corpus(made.manifest["facts"], domain.corpus.content)
     return made

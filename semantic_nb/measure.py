@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from .core import ContractError
-from .data import Corpus, Judged
+from .data.records import Corpus, Judged
 
 # %% ../nbs/03_measure.ipynb #9176b044
 Run = dict[str, dict[str, float]]

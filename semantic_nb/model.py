@@ -7,23 +7,23 @@ __all__ = ['learn_space', 'compress', 'Gate', 'gate', 'ship']
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .core import Artifact, ContractError, Settings, artifact
-from .data import PairSet
+from .core import Artifact, ContractError, Settings
+from .data.records import PairSet
 from .encoder import encoder_identity, load_encoder, resolve_base, search_all
-from .loss import Stage, mine_negatives, train_model
+from .loss.train import Stage, mine_negatives, train_model
 from .measure import Comparison, compare, per_query
-from .split import Domain
+from .data.domain import Domain
 
 # %% ../nbs/06_model.ipynb #1ac007ab
-def learn_space(domain: Domain, settings: Settings) -> Artifact:
+def learn_space(domain: Domain) -> Artifact:
     "Stage 1: train the base at full size on every pair source of the spec."
     spec = domain.spec
     base = resolve_base(spec.model.base)
-    return train_model(base, _with_negatives(domain, base, settings),
-                       Stage("stage1", spec.training.epochs, spec.training.learning_rate), domain, settings)
+    return train_model(base, _with_negatives(domain, base),
+                       Stage("stage1", spec.training.epochs, spec.training.learning_rate), domain)
 
 # %% ../nbs/06_model.ipynb #c0a45680
-def compress(first: Artifact, domain: Domain, settings: Settings) -> Artifact:
+def compress(first: Artifact, domain: Domain) -> Artifact:
     """Stage 2: Matryoshka over the spec's sizes, continued from the model of stage 1. With a single size there is
     nothing to compress, and the pass goes on as stage 1 did."""
     spec = domain.spec
@@ -34,14 +34,14 @@ def compress(first: Artifact, domain: Domain, settings: Settings) -> Artifact:
     sizes = spec.model.dims if len(spec.model.dims) > 1 else ()
     stage = Stage("stage2", spec.training.compress_epochs, spec.training.compress_learning_rate, sizes)
     base = str(first.path / "model")
-    return train_model(base, _with_negatives(domain, base, settings), stage, domain, settings)
+    return train_model(base, _with_negatives(domain, base), stage, domain)
 
 # %% ../nbs/06_model.ipynb #49f829df
-def _with_negatives(domain: Domain, base: str, settings: Settings) -> list[PairSet]:
+def _with_negatives(domain: Domain, base: str) -> list[PairSet]:
     count = domain.spec.loss.mined_negatives
     if not count:
         return list(domain.pairs)
-    model = load_encoder(base, domain.spec.model, settings)
+    model = load_encoder(base, domain.spec.model)
     return [mine_negatives(pairs, model, count) for pairs in domain.pairs]
 
 # %% ../nbs/06_model.ipynb #bf459d4b
@@ -59,33 +59,33 @@ class Gate:
                 f"{'ship the tuned model' if self.ship else 'keep the base'}")
 
 # %% ../nbs/06_model.ipynb #f5605021
-def gate(candidate: Artifact, domain: Domain, settings: Settings) -> Gate:
+def gate(candidate: Artifact, domain: Domain) -> Gate:
     "The candidate against its base on the test questions, at the served size, on the primary metric."
     spec = domain.spec
     test, dim, metric = domain.splits[spec.validation.test], spec.index.dim, spec.validation.metric
     paths = (str(candidate.path / "model"), resolve_base(spec.model.base))
     tuned, base = (per_query(metric,
-                             search_all(load_encoder(path, spec.model, settings), domain.corpus, test, settings, dim),
+                             search_all(load_encoder(path, spec.model), domain.corpus, test, dim),
                              test) for path in paths)
-    found = compare(tuned, base, settings.seed)
+    found = compare(tuned, base, Settings.current().seed)
     return Gate(found.outcome == "better", found, metric, dim, spec.validation.test)
 
 # %% ../nbs/06_model.ipynb #f5b8acd2
-def ship(candidate: Artifact, decision: Gate, domain: Domain, settings: Settings) -> Artifact:
+def ship(candidate: Artifact, decision: Gate, domain: Domain) -> Artifact:
     """The model to serve, in `model/`: the candidate if the gate lets it pass, else the
     base. `SentenceTransformer(path)` loads it."""
     spec = domain.spec
     source = str(candidate.path / "model") if decision.ship else resolve_base(spec.model.base)
-    recipe = {"model": encoder_identity(load_encoder(source, spec.model, settings)), "spec": spec.name,
+    recipe = {"model": encoder_identity(load_encoder(source, spec.model)), "spec": spec.name,
               "ship": decision.ship, "gate": asdict(decision.comparison), "card": _card(domain, decision)}
 
     def build(folder: Path) -> dict:
-        model = load_encoder(source, spec.model, settings)
+        model = load_encoder(source, spec.model)
         model.save_pretrained(str(folder / "model"), create_model_card=False)
         (folder / "model" / "README.md").write_text(_card(domain, decision), encoding="utf-8")
         return {"shipped": "tuned" if decision.ship else "base", "gate": str(decision)}
 
-    return artifact("model", recipe, build, settings)
+    return Artifact.make("model", recipe, build)
 
 # %% ../nbs/06_model.ipynb #44b7687a
 def _card(domain: Domain, decision: Gate) -> str:

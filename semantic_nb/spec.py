@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .core import ContractError
+from .core import ContractError, Settings
 
 # %% ../nbs/01_spec.ipynb #0f08e8a9
 Symmetry = Literal["symmetric", "asymmetric"]
@@ -325,8 +325,14 @@ def parse_spec(raw: Mapping[str, Any], folder: Path) -> PipelineSpec:
     return spec
 
 # %% ../nbs/01_spec.ipynb #69f1bf78
-def load_spec(path: Path) -> PipelineSpec:
-    "Read and check a spec.toml."
+def load_spec(path: Path | None = None) -> PipelineSpec:
+    """Read and check a spec.toml; by default the one that settings.ini names. Raises `ContractError` for what `parse_spec`
+    refuses, `spec.file` for a file that cannot be read, `core.settings` if no file is named."""
+    path = path or Settings.current().spec
+    if path is None:
+        raise ContractError("core.settings", "no settings.ini here or in any folder above, and no spec is named",
+                            "nobody has said which pipeline is meant",
+                            "work inside a checkout, or name a spec.toml")
     try:
         raw = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -80,17 +80,19 @@ def domain_folder(tmp_path, tiny_model) -> Path:
 
 @pytest.fixture
 def settings(domain_folder):
-    from semantic_nb.core import load_settings
-    return load_settings(domain_folder)
+    """The settings of the small checkout, in force during the test."""
+    from semantic_nb.core import Settings
+    with Settings.load(domain_folder).active() as found:
+        yield found
 
 
 @pytest.fixture
 def spec(settings):
     from semantic_nb.spec import load_spec
-    return load_spec(settings.spec)
+    return load_spec()
 
 
 @pytest.fixture
-def domain(spec, settings):
-    from semantic_nb.split import load_domain
-    return load_domain(spec, settings)
+def domain(spec):
+    from semantic_nb.data.domain import load_domain
+    return load_domain(spec)

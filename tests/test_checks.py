@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from semantic_nb.checks import check_pairs, pairing_finding, read_source, require_pairs
 from semantic_nb.cli import app
-from semantic_nb.core import ContractError, load_settings
-from semantic_nb.data import PairSet
+from semantic_nb.core import ContractError, Settings
+from semantic_nb.data.records import PairSet
 from test_symmetry import answers, joined, paraphrases
 
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))
@@ -142,8 +142,8 @@ def test_a_run_stops_and_a_reason_lets_it_go_on():
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the development sets are not at hand")
 def test_scifact_shares_abstracts_between_train_and_test():
-    from semantic_nb.leakage import leakage
-    source = read_source(DATA / "scifact", load_settings())
+    from semantic_nb.data.leakage import leakage
+    source = read_source(DATA / "scifact", Settings.load())
     found = {f.id: f for f in leakage(source.splits["test"], source.splits["train"]).findings}
     assert found["data.leakage.shared_document"].count == 196 and len(source.splits["test"].queries) == 300
 
@@ -181,7 +181,7 @@ def test_pairs_that_share_no_words_are_no_evidence(pairs):
 @pytest.mark.parametrize(
     "source", ["scifact", "cranfield", "nl2bash/pairs_train.jsonl", "stsb/pairs_dev.jsonl", "dblp_acm/pairs_dev.jsonl"])
 def test_public_pairs_belong_together_and_broken_ones_do_not(source):
-    pairs = read_source(DATA / source, load_settings()).pairs[0]
+    pairs = read_source(DATA / source, Settings.load()).pairs[0]
     few = lambda seed: pairs.take(np.random.default_rng(seed).permutation(len(pairs))[:200].tolist())
     assert pairing_finding(pairs).status == "ok" and all(pairing_finding(few(seed)).status == "ok"
                                                          for seed in range(100))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semantic_nb.core import Artifact, ContractError, Table, artifact, fingerprint, load_settings, source_of, write_json
+from semantic_nb.core import Artifact, ContractError, Settings, Table, fingerprint, source_of, write_json
 
 
 def numbers(folder):
@@ -17,26 +17,26 @@ def numbers(folder):
 def test_environment_overrides_file_and_profile(domain_folder, monkeypatch):
     monkeypatch.setenv("SEMANTIC_NB_PROFILE", "quick")
     monkeypatch.setenv("SEMANTIC_NB_DOCUMENTS", "17")
-    settings = load_settings(domain_folder)
+    settings = Settings.load(domain_folder)
     assert (settings.profile, settings.documents,
-            settings.pairs) == ("quick", 17, load_settings(domain_folder, profile="quick").pairs)
+            settings.pairs) == ("quick", 17, Settings.load(domain_folder, profile="quick").pairs)
 
 
 @pytest.mark.parametrize("name, value", [("PROFILE", "enormous"), ("SEED", "one"), ("COLOUR", "blue")])
 def test_bad_settings_are_refused(domain_folder, monkeypatch, name, value):
     monkeypatch.setenv(f"SEMANTIC_NB_{name}", value)
     with pytest.raises(ContractError, match="core.settings"):
-        load_settings(domain_folder)
+        Settings.load(domain_folder)
 
 
 def test_no_settings_file(tmp_path):
     with pytest.raises(ContractError, match="no settings.ini"):
-        load_settings(tmp_path)
+        Settings.load(tmp_path)
 
 
 def test_a_recipe_is_built_once_and_rebuilt_when_it_changes(settings):
     built = []
-    make = lambda seed: artifact("n", {"seed": seed}, lambda folder: built.append(seed) or numbers(folder), settings)
+    make = lambda seed: Artifact.make("n", {"seed": seed}, lambda folder: built.append(seed) or numbers(folder))
     assert make(1).content == make(1).content and make(2).path != make(1).path
     assert built == [1, 2]
 
@@ -45,10 +45,10 @@ def test_a_recipe_is_built_once_and_rebuilt_when_it_changes(settings):
     lambda p: (p / "numbers.txt").write_text("1 2"), lambda p: (p / "numbers.txt").unlink(),
     lambda p: (p / "manifest.json").write_text("{"), lambda p: (p / "manifest.json").unlink()])
 def test_damage_is_found_when_opened(settings, damage):
-    made = artifact("n", {}, numbers, settings)
+    made = Artifact.make("n", {}, numbers)
     damage(made.path)
     with pytest.raises(ContractError, match="core.store"):
-        artifact("n", {}, numbers, settings)
+        Artifact.make("n", {}, numbers)
 
 
 def test_a_failed_build_leaves_nothing_and_the_next_one_works(settings):
@@ -56,9 +56,9 @@ def test_a_failed_build_leaves_nothing_and_the_next_one_works(settings):
         numbers(folder)
         raise RuntimeError("half-way")
     with pytest.raises(RuntimeError):
-        artifact("n", {}, broken, settings)
+        Artifact.make("n", {}, broken)
     assert not [p for p in settings.store.iterdir() if not p.name.endswith(".lock")]
-    assert artifact("n", {}, numbers, settings).path.is_dir()
+    assert Artifact.make("n", {}, numbers).path.is_dir()
 
 
 def test_a_resumable_build_keeps_its_partial_folder(settings):
@@ -66,37 +66,37 @@ def test_a_resumable_build_keeps_its_partial_folder(settings):
         (folder / "half").write_text("done")
         raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt):
-        artifact("n", {}, first, settings, resumable=True)
+        Artifact.make("n", {}, first, resumable=True)
     seen = []
-    artifact("n", {}, lambda folder: seen.append((folder / "half").read_text()), settings, resumable=True)
+    Artifact.make("n", {}, lambda folder: seen.append((folder / "half").read_text()), resumable=True)
     assert seen == ["done"]
 
 
 def test_a_full_disk_is_a_refusal_and_keeps_what_was_there(settings):
-    good = artifact("n", {"v": 1}, numbers, settings)
+    good = Artifact.make("n", {"v": 1}, numbers)
     def full(folder):
         numbers(folder)
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(ContractError, match="No space left"):
-        artifact("n", {"v": 2}, full, settings)
+        Artifact.make("n", {"v": 2}, full)
     assert Artifact.open(good.path).content == good.content
     assert len([p for p in settings.store.iterdir() if p.is_dir()]) == 1
 
 
-def _build_slowly(settings, counter):
+def _build_slowly(counter):
     import time
     def slow(folder):
         with counter.get_lock():
             counter.value += 1
         time.sleep(0.3)
         numbers(folder)
-    artifact("n", {}, slow, settings)
+    Artifact.make("n", {}, slow)
 
 
 def test_two_processes_build_once(settings):
     context = multiprocessing.get_context("fork")
     counter = context.Value("i", 0)
-    workers = [context.Process(target=_build_slowly, args=(settings, counter)) for _ in range(2)]
+    workers = [context.Process(target=_build_slowly, args=(counter,)) for _ in range(2)]
     [w.start() for w in workers], [w.join() for w in workers]
     assert counter.value == 1 and all(w.exitcode == 0 for w in workers)
 
@@ -135,12 +135,12 @@ def test_a_profile_overrides_what_all_runs_share(domain_folder):
     path = domain_folder.parents[1] / "settings.ini"
     path.write_text(path.read_text() + "\nthreads = 16\n")
     profile = [line for line in path.read_text().splitlines() if line.startswith("[")][-1].strip("[]")
-    assert load_settings(domain_folder, profile=profile).threads == 16
-    assert load_settings(domain_folder, profile=profile, threads=3).threads == 3
+    assert Settings.load(domain_folder, profile=profile).threads == 16
+    assert Settings.load(domain_folder, profile=profile, threads=3).threads == 3
 
 
 @pytest.mark.parametrize("text", ["[DEFAULT]\nlib_name = x\n", "no section\n", ""])
 def test_settings_without_a_run_are_refused(domain_folder, text):
     (domain_folder.parents[1] / "settings.ini").write_text(text)
     with pytest.raises(ContractError, match="core.settings"):
-        load_settings(domain_folder)
+        Settings.load(domain_folder)

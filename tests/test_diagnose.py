@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from semantic_nb.data import Finding, Judged
-from semantic_nb.diagnose import (LAYER_OF_STAGE, LAYER_OF_TRAINING, as_content, budgets_of, conclude,
-                                  judgments_finding, role_probe, stages_of, steps_table, untouched, waterfall)
+from semantic_nb.data.records import Finding, Judged
+from semantic_nb.diagnose import (
+    LAYER_OF_STAGE, LAYER_OF_TRAINING, as_content, budgets_of, conclude, judgments_finding, role_probe, stages_of,
+    steps_table, untouched, waterfall)
 from semantic_nb.measure import compare
 from semantic_nb.model import Gate
 
@@ -82,13 +83,13 @@ def test_where_the_gate_kept_the_base_the_chain_leads_through_it(domain):
 
 def test_the_probe_swaps_roles_only_where_they_have_prompts(domain, settings):
     from semantic_nb.encoder import load_encoder
-    model = load_encoder(domain.spec.model.base, domain.spec.model, settings)
-    plain = role_probe(model, domain, "test", settings)
+    model = load_encoder(domain.spec.model.base, domain.spec.model)
+    plain = role_probe(model, domain, "test")
     assert plain.swapped is None and "changes nothing" in str(plain)
     assert 0 <= plain.crowd <= 1 and 0 <= plain.reverse <= 1 and plain.blind == pytest.approx(
         len(domain.splits["test"].queries) / (len(domain.splits["test"].queries) + len(domain.corpus)))
     model.prompts = {"query": "question: ", "document": "document: "}
-    assert role_probe(model, domain, "test", settings).swapped is not None
+    assert role_probe(model, domain, "test").swapped is not None
 
 
 def test_untouched_questions_share_nothing_with_training(domain):
@@ -101,8 +102,8 @@ def test_untouched_questions_share_nothing_with_training(domain):
 
 def test_a_whole_run_is_diagnosed_and_written(domain_folder, spec, settings):
     from semantic_nb.pipeline import all_runs, build, diagnose_run
-    built = build(spec, settings, say=lambda line: None)
-    found = diagnose_run(built, all_runs(built, settings), settings)
+    built = build(spec, say=lambda line: None)
+    found = diagnose_run(built, all_runs(built))
     content = as_content(found)
     assert content["sentence"] == found.sentence and content["layer"] in (
         "", "data", "loss", "model", "index", "validate")
@@ -124,7 +125,7 @@ def test_judgments_of_other_questions_are_noticed(domain, settings, monkeypatch)
     qrels = {f"q{i}": {corpus.ids[i]: 1} for i in range(40)}
     monkeypatch.setattr(diagnose, "corpus_vectors", lambda *_: vectors)
     monkeypatch.setattr(diagnose, "encode", lambda model, texts, role: vectors[[int(text) for text in texts]])
-    ask = lambda judged: judgments_finding(None, replace(domain, splits={"test": judged}), "test", settings)
+    ask = lambda judged: judgments_finding(None, replace(domain, splits={"test": judged}), "test")
     assert ask(Judged(queries, qrels)).status == "ok"
     shifted = dict(zip(qrels, [*list(qrels.values())[7:], *list(qrels.values())[:7]]))
     assert ask(Judged(queries, shifted)).status == "fail"
@@ -170,4 +171,4 @@ def test_questions_that_share_an_answer_are_no_fault_of_the_judgments(shared, do
     monkeypatch.setattr(diagnose, "corpus_vectors", lambda *_: vectors)
     monkeypatch.setattr(diagnose, "encode", lambda model, texts, role: vectors[[int(text) for text in texts]])
     judged = Judged({q: str(i) for q, i in of.items()}, {q: {corpus.ids[i]: 1} for q, i in of.items()})
-    assert judgments_finding(None, replace(domain, splits={"test": judged}), "test", settings).status == "ok"
+    assert judgments_finding(None, replace(domain, splits={"test": judged}), "test").status == "ok"

@@ -9,15 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from semantic_nb.core import ContractError
-from semantic_nb.encoder import (_check_whole, corpus_vectors, encode, encoder_identity,
-                                 load_encoder, resolve_base, truncate)
+from semantic_nb.encoder import (
+    _check_whole, corpus_vectors, encode, encoder_identity, load_encoder, resolve_base, truncate)
 
 TEXTS = ["sort a list", "", "مرحبا 👋 שלום", "x " * 3000]
 
 
 @pytest.fixture
 def model(spec, settings):
-    return load_encoder(resolve_base(spec.model.base), spec.model, settings)
+    return load_encoder(resolve_base(spec.model.base), spec.model)
 
 
 @pytest.fixture(scope="session")
@@ -55,7 +55,7 @@ def test_a_size_that_does_not_exist_is_refused(model, dim):
 
 
 def test_prompts_go_by_role_and_belong_to_the_identity(model, spec, settings):
-    prompted = load_encoder(spec.model.base, spec.model.model_copy(update={"prompts": {"query": "ask: "}}), settings)
+    prompted = load_encoder(spec.model.base, spec.model.model_copy(update={"prompts": {"query": "ask: "}}))
     assert np.allclose(encode(model, ["sort"], "document"), encode(prompted, ["sort"], "document"), atol=1e-5)
     assert np.allclose(encode(model, ["ask: sort"], "query"), encode(prompted, ["sort"], "query"), atol=1e-5)
     a, b = encoder_identity(model), encoder_identity(prompted)
@@ -87,7 +87,7 @@ def test_a_broken_model_folder_is_refused(tmp_path, spec, settings):
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "modules.json").write_text("[]")
     with pytest.raises(ContractError, match="model.base"):
-        load_encoder(str(tmp_path / "model"), spec.model, settings)
+        load_encoder(str(tmp_path / "model"), spec.model)
 
 
 @pytest.fixture
@@ -107,10 +107,10 @@ def break_one(weights):
 @pytest.mark.parametrize("change", [lose, break_one])
 def test_lost_weights_and_weights_that_are_no_numbers_are_refused(own_copy, spec, settings, change):
     file = own_copy / "model.safetensors"
-    load_encoder(str(own_copy), spec.model, settings)
+    load_encoder(str(own_copy), spec.model)
     save_file(change(load_file(file)), file, metadata={"format": "pt"})
     with pytest.raises(ContractError, match="model.weights"):
-        load_encoder(str(own_copy), spec.model, settings)
+        load_encoder(str(own_copy), spec.model)
 
 
 def test_a_missing_pooler_is_no_loss(own_copy, spec, settings):
@@ -118,12 +118,12 @@ def test_a_missing_pooler_is_no_loss(own_copy, spec, settings):
     weights = load_file(file)
     assert any("pooler" in name for name in weights)
     save_file({name: w for name, w in weights.items() if "pooler" not in name}, file, metadata={"format": "pt"})
-    assert load_encoder(str(own_copy), spec.model, settings)
+    assert load_encoder(str(own_copy), spec.model)
 
 
 @pytest.mark.parametrize("prefix", ["bert.", "model.encoder."])
 def test_the_names_of_a_file_may_have_a_prefix(own_copy, spec, settings, prefix):
-    model = load_encoder(str(own_copy), spec.model, settings)
+    model = load_encoder(str(own_copy), spec.model)
     file = own_copy / "model.safetensors"
     save_file({prefix + name.replace("LayerNorm.weight", "LayerNorm.gamma"): w for name, w in load_file(file).items()},
               file, metadata={"format": "pt"})
@@ -134,13 +134,13 @@ def test_a_file_that_breaks_off_is_refused(own_copy, spec, settings):
     file = own_copy / "model.safetensors"
     file.write_bytes(file.read_bytes()[:1000])
     with pytest.raises(ContractError, match="model.base"):
-        load_encoder(str(own_copy), spec.model, settings)
+        load_encoder(str(own_copy), spec.model)
 
 
 def test_a_lost_tokenizer_is_refused(own_copy, spec, settings):
     (own_copy / "tokenizer.json").unlink()
     with pytest.raises(ContractError, match="knows 5 tokens"):
-        load_encoder(str(own_copy), spec.model, settings)
+        load_encoder(str(own_copy), spec.model)
 
 
 def test_a_model_without_a_transformer_loads(tmp_path, spec, settings):
@@ -165,23 +165,23 @@ def kept_as(model, folder: Path) -> None:
 def test_a_shipped_model_that_was_changed_is_refused_by_field(own_copy, spec, settings, name, old, new, field):
     from sentence_transformers import SentenceTransformer
     kept_as(SentenceTransformer(str(own_copy), device="cpu"), own_copy)
-    load_encoder(str(own_copy), spec.model, settings)
+    load_encoder(str(own_copy), spec.model)
     text = (own_copy / name).read_text()
     assert old in text, text
     (own_copy / name).write_text(text.replace(old, new))
     with pytest.raises(ContractError, match=f"model.changed. {field}: shipped"):
-        load_encoder(str(own_copy), spec.model, settings)
+        load_encoder(str(own_copy), spec.model)
 
 
 @pytest.mark.parametrize("content", ["{}", '{"recipe": {"model": "a name"}}', '{"recipe": {"base": {}}}'])
 def test_a_manifest_that_describes_no_model_is_ignored(own_copy, spec, settings, content):
     (own_copy.parent / "manifest.json").write_text(content)
-    assert load_encoder(str(own_copy), spec.model, settings)
+    assert load_encoder(str(own_copy), spec.model)
 
 
 def test_another_size_is_refused(spec, settings):
     with pytest.raises(ContractError, match="model.dims"):
-        load_encoder(spec.model.base, spec.model.model_copy(update={"dims": (64, 16)}), settings)
+        load_encoder(spec.model.base, spec.model.model_copy(update={"dims": (64, 16)}))
 
 
 def test_a_pool_gives_the_same_vectors(model):
@@ -194,7 +194,7 @@ def test_a_pool_gives_the_same_vectors(model):
 
 
 def test_corpus_vectors_are_kept_and_follow_model_and_corpus(model, domain, settings, monkeypatch):
-    first = corpus_vectors(model, domain.corpus, settings, progress=False)
+    first = corpus_vectors(model, domain.corpus, progress=False)
     monkeypatch.setattr("semantic_nb.encoder.encode", lambda *a, **k: pytest.fail("encoded again"))
     assert np.array_equal(first, np.load(next(settings.store.glob("vectors-*")) / "vectors.npy"))
 
@@ -202,22 +202,22 @@ def test_corpus_vectors_are_kept_and_follow_model_and_corpus(model, domain, sett
 def test_the_dot_base_takes_its_own_path(dot_folder, spec, settings):
     dot_spec = spec.model.model_copy(
         update={"base": str(dot_folder), "similarity": "dot", "dims": (768, 512, 256, 128, 64)})
-    model = load_encoder(str(dot_folder), dot_spec, settings)
+    model = load_encoder(str(dot_folder), dot_spec)
     vectors = encode(model, ["sort a list", "invert a matrix"], "query")
     assert vectors.shape == (2, 768) and not np.allclose(np.linalg.norm(vectors, axis=1), 1, atol=0.1)
     with pytest.raises(ContractError, match="model.similarity"):
-        load_encoder(str(dot_folder), dot_spec.model_copy(update={"similarity": "cosine"}), settings)
+        load_encoder(str(dot_folder), dot_spec.model_copy(update={"similarity": "cosine"}))
 
 
 def test_matryoshka_turns_a_dot_model_into_a_cosine_one(dot_folder, domain, settings):
-    from semantic_nb.loss import Stage, train_model
+    from semantic_nb.loss.train import Stage, train_model
     dims = (768, 512, 256, 128, 64)
     spec = domain.spec.model_copy(update={
         "model": domain.spec.model.model_copy(update={"base": str(dot_folder), "similarity": "dot", "dims": dims}),
         "loss": domain.spec.loss.model_copy(update={"scale": 1.0}),
         "index": domain.spec.index.model_copy(update={"dim": 128})})
-    made = train_model(str(dot_folder), domain.pairs, Stage("m", 1, 1e-4, dims), replace(domain, spec=spec), settings)
-    model = load_encoder(str(made.path / "model"), spec.model, settings)
+    made = train_model(str(dot_folder), domain.pairs, Stage("m", 1, 1e-4, dims), replace(domain, spec=spec))
+    model = load_encoder(str(made.path / "model"), spec.model)
     assert model.similarity_fn_name == "cosine" and np.allclose(
         np.linalg.norm(encode(model, ["sort"], "query", 64), axis=1), 1, atol=1e-4)
 
@@ -233,8 +233,8 @@ def test_the_dot_base_goes_through_the_whole_pipeline(dot_folder, domain_folder,
     start = text.index('base = "')
     (domain_folder / "spec.toml").write_text(text[:start] + f'base = "{dot_folder}"' + text[text.index("\n", start):])
     spec = load_spec(domain_folder / "spec.toml")
-    built = build(spec, settings, say=lambda line: None)
-    index, model, domain = open_run(spec, settings)
+    built = build(spec, say=lambda line: None)
+    index, model, domain = open_run(spec)
     assert index.facts["similarity"] == model.similarity_fn_name == ("cosine" if built.decision.ship else "dot")
     assert index.index.d == 128 and len(answer("how to sort tables", index, model, domain, 3)) == 3
 
@@ -245,7 +245,7 @@ def test_prompts_of_the_base_are_not_dropped_in_silence(tiny_model, spec, settin
     own = {"query": "query: ", "passage": "passage: "}
     config.write_text(json.dumps(json.loads(config.read_text()) | {"prompts": own}))
     load = lambda **prompts: load_encoder(str(tmp_path / "prompted"),
-                                          spec.model.model_copy(update={"prompts": prompts}), settings)
+                                          spec.model.model_copy(update={"prompts": prompts}))
     for said in ({}, {"query": "query: "}):
         with pytest.raises(ContractError, match="model.prompts"):
             load(**said)
@@ -261,7 +261,7 @@ def test_the_tokenizer_belongs_to_the_identity(tiny_model, spec, settings, tmp_p
     tokenizer.write_text(json.dumps(content))
     config = tokenizer.with_name("tokenizer_config.json")
     config.write_text(json.dumps(json.loads(config.read_text()) | {"do_lower_case": False}))
-    plain, cased = (load_encoder(str(folder), spec.model, settings) for folder in (tiny_model, tmp_path / "cased"))
+    plain, cased = (load_encoder(str(folder), spec.model) for folder in (tiny_model, tmp_path / "cased"))
     before = encoder_identity(plain)
     encode(plain, ["Sort a list", "a much longer text about sorting lists of numbers"], "query")
     assert encoder_identity(plain) == before and encoder_identity(cased) != before
@@ -275,27 +275,27 @@ def test_a_dot_model_of_one_size_stays_a_dot_model(dot_folder, domain, settings)
         "index": domain.spec.index.model_copy(update={"dim": 768, "similarity": "dot"}),
         "validation": domain.spec.validation.model_copy(update={"audit_dims": (768,)})})
     only = replace(domain, spec=spec)
-    second = compress(learn_space(only, settings), only, settings)
-    assert load_encoder(str(second.path / "model"), spec.model, settings).similarity_fn_name == "dot"
+    second = compress(learn_space(only), only)
+    assert load_encoder(str(second.path / "model"), spec.model).similarity_fn_name == "dot"
 
 
 @pytest.mark.parametrize("audited, zero", [((16, 8), False), ((8, 32), False), ((), False), ((16,), True)])
 def test_the_audit_compares_with_the_full_size_in_whatever_order(tiny_model, domain, settings, monkeypatch,
                                                                  audited, zero):
-    from semantic_nb import validate
-    model = load_encoder(str(tiny_model), domain.spec.model, settings)
+    from semantic_nb.validate import audit as validate
+    model = load_encoder(str(tiny_model), domain.spec.model)
     spec = domain.spec.model_copy(update={
         "validation": domain.spec.validation.model_copy(update={"audit_dims": audited})})
     value = lambda dim: 0.0 if zero else 0.8 if dim == 32 else 0.4
-    monkeypatch.setattr(validate, "search_sizes", lambda model, corpus, judged, settings, dims: {d: d for d in dims})
+    monkeypatch.setattr(validate, "search_sizes", lambda model, corpus, judged, dims: {d: d for d in dims})
     monkeypatch.setattr(validate, "per_query", lambda metric, dim, judged: np.full(len(judged.queries), value(dim)))
     monkeypatch.setattr(validate, "judged_at", lambda *_: 1.0)
-    audit = validate.truncation_audit(model, replace(domain, spec=spec), settings)
+    audit = validate.truncation_audit(model, replace(domain, spec=spec))
     assert audit.recommended == 32 and [row["dim"] for row in audit.rows] == sorted({32, *audited}, reverse=True)
 
 
 @pytest.mark.parametrize("n", [0, 16, 30])
 def test_a_map_of_too_few_texts_is_refused(n):
-    from semantic_nb.validate import space_map
+    from semantic_nb.validate.audit import space_map
     with pytest.raises(ContractError, match="validate.map"):
         space_map(np.random.default_rng(0).normal(size=(n, 8)).astype("float32"))

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.core import ContractError
-from semantic_nb.data import Corpus, Judged, read_corpus, read_judged
-from semantic_nb.measure import (bm25, compare, exact_search, holm, interval, judged_at, per_query, queries_needed,
-                                 write_run)
+from semantic_nb.data.records import Corpus, Judged, read_corpus, read_judged
+from semantic_nb.measure import (
+    bm25, compare, exact_search, holm, interval, judged_at, per_query, queries_needed, write_run)
 
 JUDGED = Judged({"q": "?", "r": "?"}, {"q": {"a": 2, "b": 1, "z": 0}, "r": {"c": 1}})
 

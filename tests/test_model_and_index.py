@@ -17,8 +17,8 @@ NAN = float("nan")
 
 @pytest.fixture
 def two_stages(domain, settings):
-    first = learn_space(domain, settings)
-    return first, compress(first, domain, settings)
+    first = learn_space(domain)
+    return first, compress(first, domain)
 
 
 def vectors(n, dim=16, seed=0):
@@ -37,14 +37,14 @@ def test_stage_two_continues_stage_one(two_stages):
 
 def test_compressing_twice_is_refused(two_stages, domain, settings):
     with pytest.raises(ContractError, match="model.order"):
-        compress(two_stages[1], domain, settings)
+        compress(two_stages[1], domain)
 
 
 @pytest.mark.parametrize("outcome, shipped", [("better", "tuned"), ("not shown", "base"), ("worse", "base")])
 def test_only_a_better_model_leaves(two_stages, domain, settings, outcome, shipped):
     from sentence_transformers import SentenceTransformer
     decision = Gate(outcome == "better", Comparison(0.1, 0.0, 0.2, 0.01, 10, outcome, 30), "nDCG@10", 16, "test")
-    made = ship(two_stages[1], decision, domain, settings)
+    made = ship(two_stages[1], decision, domain)
     assert made.manifest["facts"]["shipped"] == shipped
     plain = SentenceTransformer(str(made.path / "model"))
     assert plain.similarity_fn_name == "cosine" and plain.prompts == {"query": "",
@@ -54,7 +54,7 @@ def test_only_a_better_model_leaves(two_stages, domain, settings, outcome, shipp
 
 
 def test_the_gate_reads_the_declared_metric_size_and_split(two_stages, domain, settings):
-    decision = gate(two_stages[1], domain, settings)
+    decision = gate(two_stages[1], domain)
     assert (decision.metric, decision.dim, decision.split,
             decision.comparison.n) == ("nDCG@10", 16, "test", len(domain.splits["test"].queries))
 
@@ -91,8 +91,8 @@ def test_what_cannot_be_indexed_is_refused(spec, change, data, layer):
 
 @pytest.fixture
 def served(domain, settings):
-    model = load_encoder(domain.spec.model.base, domain.spec.model, settings)
-    return model, make_index(model, domain, settings)
+    model = load_encoder(domain.spec.model.base, domain.spec.model)
+    return model, make_index(model, domain)
 
 
 def test_the_saved_index_answers_like_exact_search_and_is_plain(served, domain):
@@ -132,7 +132,7 @@ def test_another_prompt_or_length_is_refused(served, domain, settings, change):
     model, made = served
     with pytest.raises(ContractError, match="index.model"):
         open_index(made.path,
-                   load_encoder(domain.spec.model.base, domain.spec.model.model_copy(update=change), settings))
+                   load_encoder(domain.spec.model.base, domain.spec.model.model_copy(update=change)))
 
 
 @pytest.mark.parametrize("damage", [
@@ -176,7 +176,7 @@ def reorder(pick):
 def test_an_index_that_changed_is_refused_though_its_checksums_fit(served, domain, settings, tmp_path, change, layer):
     model, made = served
     copy = shutil.copytree(made.path, tmp_path / "copy")
-    change(copy, truncate(corpus_vectors(model, domain.corpus, settings), 16))
+    change(copy, truncate(corpus_vectors(model, domain.corpus), 16))
     seal(copy)
     if layer is None:
         assert open_index(copy, model)
@@ -214,16 +214,16 @@ def test_another_index_in_the_place_of_this_one_is_refused(served, domain, setti
     model, made = served
     seal(made.path, **facts)
     with pytest.raises(ContractError) as refusal:
-        make_index(model, domain, settings)
+        make_index(model, domain)
     assert refusal.value.layer == layer
 
 
 def test_a_recall_below_the_target_is_refused(domain, settings, monkeypatch):
-    model = load_encoder(domain.spec.model.base, domain.spec.model, settings)
+    model = load_encoder(domain.spec.model.base, domain.spec.model)
     approximate = replace(
         domain, spec=domain.spec.model_copy(update={"index": domain.spec.index.model_copy(update={"type": "hnsw"})}))
     monkeypatch.setattr("semantic_nb.index.tune_effort", lambda *a: (1, [{"effort": 1, "recall": 0.5, "ms": 0.1}]))
     monkeypatch.setattr("semantic_nb.index.source_of", lambda *functions: "0")
     with pytest.raises(ContractError, match="index.recall"):
-        make_index(model, approximate, settings)
-    assert make_index(model, domain, settings).manifest["facts"]["recall"] == 0.5
+        make_index(model, approximate)
+    assert make_index(model, domain).manifest["facts"]["recall"] == 0.5

@@ -98,7 +98,7 @@ def test_the_notebooks_are_clean_and_dirt_is_noticed(tmp_path):
 
 
 def break_contract(cells):
-    cell = next(cell for cell in cells if "load_settings(documets=300)" in "".join(cell["source"]))
+    cell = next(cell for cell in cells if "Settings.load(documets=300)" in "".join(cell["source"]))
     cell["source"] = [line.replace("documets", "documents") for line in cell["source"]]
 
 

@@ -228,8 +228,8 @@ PACKAGES = ("numpy", "scipy", "pandas", "scikit-learn", "matplotlib", "torch")
 # %% ../../nbs/domains/pydocs.ipynb #6cd290b9
 def mine(path: Path) -> Path:
     "Mine into `path` (JSON lines) from a fresh, quiet interpreter: no windows, no warnings, nothing but the file."
-    from semantic_nb.data import read_corpus, write_corpus
-    from semantic_nb.split import parts
+    from semantic_nb.data.records import read_corpus, write_corpus
+    from semantic_nb.data.domain import parts
     quiet = os.environ | {"MPLBACKEND": "Agg", "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore"}
     subprocess.run([sys.executable, "-m", "semantic_nb.domains.pydocs", str(path)], env=quiet, check=True,
                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)

@@ -7,11 +7,11 @@ import json
 from functools import cache
 from pathlib import Path
 
-from semantic_nb.core import load_settings
-from semantic_nb.data import Corpus, Judged, read_judged, write_corpus
+from semantic_nb.core import Settings
+from semantic_nb.data.records import Corpus, Judged, read_judged, write_corpus
 from semantic_nb.encoder import resolve_base
 from semantic_nb.spec import load_spec
-from semantic_nb.split import copy_groups, load_corpus
+from semantic_nb.data.domain import copy_groups, load_corpus
 
 ROOT = Path(__file__).parents[2]
 PYDOCS = ROOT / "data" / "pydocs"
@@ -65,7 +65,7 @@ def some(judged: Judged, count: int) -> Judged:
 @cache
 def pydocs() -> tuple[Corpus, dict[str, Judged]]:
     "The demo domain: all its documents and judged questions."
-    corpus = load_corpus(load_spec(PYDOCS / "spec.toml"), load_settings(ROOT))
+    corpus = load_corpus(load_spec(PYDOCS / "spec.toml"), Settings.load(ROOT))
     return (corpus,
             {split: read_judged(PYDOCS / "queries.jsonl", PYDOCS / "qrels" / f"{split}.tsv", corpus)
              for split in QUESTIONS})

@@ -1,0 +1,150 @@
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings as hypothesis_settings, strategies as st
+
+from semantic_nb.core import ContractError
+from semantic_nb.data.records import Corpus, Judged, PairSet, read_corpus, read_judged
+from semantic_nb.data.domain import (
+    copy_groups, giant_component, held_out_documents, leak_free, load_domain, pairs_from_documents, parts,
+    split_queries)
+
+links = st.dictionaries(st.sampled_from("abcdefgh"),
+                        st.dictionaries(st.sampled_from("123456789"), st.integers(1, 2), min_size=1, max_size=3),
+                        min_size=1)
+
+
+@given(links)
+@hypothesis_settings(max_examples=80, deadline=None)
+def test_no_document_is_judged_in_two_splits(qrels):
+    splits = split_queries(Judged({q: q for q in qrels}, qrels), {"train": 0.5, "dev": 0.2, "test": 0.3})
+    seen = [split.relevant() for split in splits.values()]
+    assert sum(len(s.queries) for s in splits.values()) == len(qrels)
+    assert all(not a & b for i, a in enumerate(seen) for b in seen[i + 1:])
+
+
+@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=20), st.sets(st.sampled_from("abcdef")))
+@hypothesis_settings(max_examples=80, deadline=None)
+def test_leak_free_drops_exactly_what_is_held_out(documents, held):
+    pairs = PairSet("p", "asymmetric", tuple(f"anchor {i}" for i in range(len(documents))),
+                    tuple(documents), (), tuple(documents))
+    kept, finding = leak_free(pairs, held, set())
+    assert not set(kept.documents) & held and finding.count == sum(d in held
+                                                                   for d in documents) == len(pairs) - len(kept)
+
+
+def corpus(texts, metadata=None):
+    ids = tuple(f"d{i}" for i in range(len(texts)))
+    return Corpus(ids, ("",) * len(ids), tuple(texts), metadata or ({},) * len(ids))
+
+
+def test_near_copies_and_linked_names_fall_together():
+    text = "Compute the multiplicative inverse of a square matrix given as a two dimensional array of numbers"
+    found = copy_groups(corpus([text, text + " quickly", "plot a line on some axes", "draw many points"],
+                               ({}, {}, {"group": "x"}, {"group": "x"})))
+    assert found[0] == found[1] != found[2] == found[3]
+
+
+def test_parts_do_not_depend_on_the_order():
+    texts = [f"document number {i} about {'sorting' if i % 2 else 'plotting'} things of kind {i * 7919}"
+             for i in range(40)]
+    whole = corpus(texts)
+    turned = Corpus(*(tuple(reversed(column)) for column in (whole.ids, whole.titles, whole.texts, whole.metadata)))
+    groups = np.arange(40)
+    assert dict(zip(whole.ids, parts(whole, {"a": 0.5, "b": 0.5}, groups))) == dict(
+        zip(turned.ids, parts(turned, {"a": 0.5, "b": 0.5}, groups)))
+
+
+def test_a_giant_component_is_a_doubt():
+    assert giant_component([0] * 9 + [1]).status == "doubt" and giant_component(list(range(20))).status == "ok"
+
+
+def test_the_anchor_sentence_leaves_the_positive():
+    pairs = pairs_from_documents(corpus(["Sort the items in place now. It is stable and it is fast too."]),
+                                 "first_sentence")
+    assert pairs.anchors == ("Sort the items in place now.",) and "Sort" not in pairs.positives[0]
+
+
+def test_a_loaded_domain_shares_nothing_with_its_tests(domain):
+    relevant = set().union(*(split.relevant() for split in domain.splits.values()))
+    assert relevant <= set(domain.corpus.ids)
+    for pairs in domain.pairs:
+        assert len(pairs) and not set(pairs.documents) & relevant
+
+
+def test_a_larger_profile_contains_the_smaller(spec, settings):
+    from dataclasses import replace
+    domains = []
+    for pairs, documents in ((5, 40), (12, 50)):
+        with replace(settings, pairs=pairs, documents=documents).active():
+            domains.append(load_domain(spec))
+    small, large = domains
+    assert set(small.pairs[0].anchors) <= set(large.pairs[0].anchors) and set(small.corpus.ids) <= set(large.corpus.ids)
+
+
+def test_training_on_test_documents_only_is_refused(domain_folder, settings, spec):
+    test = (domain_folder / "qrels" / "test.tsv").read_text()
+    (domain_folder / "qrels" / "train.tsv").write_text(test)
+    with pytest.raises(ContractError, match="no pair of questions is left"):
+        load_domain(spec)
+
+
+def test_a_missing_miner_is_refused(spec, settings):
+    with pytest.raises(ContractError, match="data.corpus"):
+        load_domain(spec.model_copy(update={"data": spec.data.model_copy(update={"corpus": "no.such.module:mine"})}))
+
+
+@pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ,
+                    reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
+def test_scifact_shares_documents_between_its_splits():
+    folder = Path(os.environ["DEVELOPMENT_DATA"]) / "scifact"
+    everything = read_corpus(folder / "corpus.jsonl")
+    train, test = (read_judged(folder / "queries.jsonl", folder / "qrels" / f"{name}.tsv", everything)
+                   for name in ("train", "test"))
+    shared = [q for q, grades in test.qrels.items() if set(grades) & train.relevant()]
+    assert (len(shared), len(test.queries)) == (196, 300)
+
+
+def test_a_positive_that_is_a_document_is_known_and_dropped_with_it(domain):
+    from semantic_nb.data.domain import with_documents
+    corpus = domain.corpus
+    pairs = PairSet("faq", "asymmetric", ("one question", "another question", "a third question"),
+                    (corpus.texts[0].upper(), corpus.passages[1], "no document at all"))
+    known = with_documents(pairs, corpus)
+    assert known.documents == (corpus.ids[0], corpus.ids[1], "")
+    kept, finding = leak_free(known, {corpus.ids[0]}, set())
+    assert kept.anchors == pairs.anchors[1:] and finding.count == 1
+
+
+def test_either_text_of_a_paraphrase_may_be_a_held_out_question():
+    pairs = PairSet("faq", "symmetric", ("forgot my login",), ("how do I reset my password",))
+    for question in ("How do I reset my password?", "forgot my login"):
+        kept, finding = leak_free(pairs, set(), {question})
+        assert len(kept) == 0 and finding.count == 1
+    assert len(leak_free(replace(pairs, symmetry="asymmetric"), set(), {"how do I reset my password"})[0]) == 1
+
+
+def test_a_title_alone_answers_no_first_sentence():
+    one = Corpus(("a",), ("How to reset a password",), ("Click the link in the mail we sent you.",), ({},))
+    assert len(pairs_from_documents(one, "first_sentence")) == 0
+    two = replace(one, texts=("Click the link in the mail we sent you. It is valid for a day.",))
+    assert pairs_from_documents(two, "first_sentence").positives[0].startswith("How to reset a password\n")
+
+
+def test_metadata_of_zero_and_none_mean_what_they_say():
+    texts = ("draw a red line", "sum of a column", "read a text file", "sort the rows by two keys")
+    documents = Corpus(tuple("abcd"), ("",) * 4, texts, tuple({"group": i // 2, "part": None} for i in range(4)))
+    assert copy_groups(documents).tolist() == [0, 0, 1, 1]
+    assert held_out_documents(documents, np.arange(4), []) == set()
+
+
+def test_a_source_without_a_path_does_not_become_the_annotations(spec, settings):
+    for kind, symmetry in (("paraphrases", "symmetric"), ("clicks", "asymmetric")):
+        source = spec.data.pairs[0].model_copy(update={"name": "faq", "source": kind, "symmetry": symmetry,
+                                                       "path": None})
+        broken = spec.model_copy(update={"data": spec.data.model_copy(update={"pairs": (source,)})})
+        with pytest.raises(ContractError, match=r"data.pairs\] faq"):
+            load_domain(broken)

@@ -1,0 +1,135 @@
+import json
+from dataclasses import replace
+
+import pytest
+
+from semantic_nb.core import Artifact, ContractError
+from semantic_nb.data.records import PairSet
+from semantic_nb.encoder import load_encoder, resolve_base
+from semantic_nb.loss.train import Stage, build_loss, check_columns, mine_negatives, train_model
+
+STAGE = Stage("t", 2, 1e-3)
+
+
+def with_loss(domain, **change):
+    return replace(domain, spec=domain.spec.model_copy(update={"loss": domain.spec.loss.model_copy(update=change)}))
+
+
+def test_training_learns_keeps_history_and_is_reused(domain, settings):
+    made = train_model(domain.spec.model.base, domain.pairs, STAGE, domain)
+    history = json.loads((made.path / "history.json").read_text())
+    losses = [row["loss"] for row in history if "loss" in row]
+    assert losses[-1] < losses[0] and any("eval_dev_cosine_ndcg@10" in row for row in history)
+    assert not list(made.path.rglob("checkpoint-*"))
+    again = train_model(domain.spec.model.base, domain.pairs, STAGE, domain)
+    assert again.path == made.path
+
+
+@pytest.mark.parametrize(
+    "change", [{"stage": replace(STAGE, learning_rate=2e-3)}, {"settings": {"seed": 9}}, {"loss": {"scale": 10.0}}])
+def test_every_ancestor_counts(domain, settings, monkeypatch, change):
+    seen = []
+    monkeypatch.setattr(Artifact, "make", lambda name, recipe, *a, **k: seen.append(recipe))
+    train_model(domain.spec.model.base, domain.pairs, STAGE, domain)
+    with replace(settings, **change.get("settings", {})).active():
+        train_model(domain.spec.model.base, domain.pairs, change.get("stage", STAGE),
+                    with_loss(domain, **change.get("loss", {})))
+    assert seen[0] != seen[1]
+
+
+def test_an_interrupted_training_continues_from_its_checkpoint(domain, settings, monkeypatch):
+    from transformers import TrainerCallback
+    import semantic_nb.loss.train as loss
+    started = []
+
+    class Stop(TrainerCallback):
+        def on_train_begin(self, args, state, control, **kwargs):
+            started.append(state.global_step)
+        def on_step_end(self, args, state, control, **kwargs):
+            if len(started) == 1 and state.global_step == 3:
+                raise KeyboardInterrupt
+
+    callbacks = loss._callbacks
+    monkeypatch.setattr(loss, "_callbacks", lambda name: [*callbacks(name), Stop()])
+    stage = Stage("resumed", 4, 1e-3)
+    with pytest.raises(KeyboardInterrupt):
+        train_model(domain.spec.model.base, domain.pairs, stage, domain)
+    assert not list(settings.store.glob("resumed-*"))
+    made = train_model(domain.spec.model.base, domain.pairs, stage, domain)
+    assert started == [0, 2] and (made.path / "model" / "modules.json").is_file()
+
+
+def test_columns_that_would_be_misread_are_refused(domain):
+    pairs = PairSet("p", "asymmetric", ("a",), ("b",))
+    with pytest.raises(ContractError, match="loss.columns"):
+        check_columns(pairs, domain.spec.loss.model_copy(update={"name": "TripletLoss"}))
+    with pytest.raises(ContractError, match="loss.columns"):
+        check_columns(pairs,
+                      domain.spec.loss.model_copy(update={"hardness_mode": "hard_negatives", "mined_negatives": 1}))
+    check_columns(replace(pairs, negatives=(("c",),)), domain.spec.loss.model_copy(update={"name": "TripletLoss"}))
+
+
+def test_one_anchor_makes_no_batch(domain, settings):
+    with pytest.raises(ContractError, match="loss.batches"):
+        train_model(domain.spec.model.base,
+                    [PairSet("p", "asymmetric", ("a", "a"), ("b", "c"))], STAGE, domain)
+
+
+@pytest.mark.parametrize("change",
+                         [{"name": "CachedMultipleNegativesRankingLoss"},
+                          {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"},
+                          {"hardness_mode": "in_batch_negatives", "hardness_strength": 5.0}])
+@pytest.mark.parametrize("dims", [(), (32, 16, 8)])
+def test_every_formulation_trains(domain, settings, change, dims):
+    made = train_model(domain.spec.model.base, domain.pairs, Stage("f", 1, 1e-3, dims),
+                       with_loss(domain, **change))
+    assert made.manifest["facts"]["steps"] >= 1
+
+
+def test_triplets_and_two_symmetries_train(domain, settings):
+    texts = [f"text number {i}" for i in range(40)]
+    triplets = PairSet("t", "symmetric", tuple(texts[:20]), tuple(texts[20:]), (tuple(reversed(texts[20:])),))
+    assert train_model(domain.spec.model.base, [triplets], STAGE, with_loss(domain, name="TripletLoss")).manifest["facts"]["pairs"] == {"t": 20}
+    paraphrases = PairSet("paraphrases", "symmetric", tuple(texts[:20]), tuple(texts[20:]))
+    both = train_model(domain.spec.model.base, [*domain.pairs, paraphrases], STAGE, domain)
+    assert set(both.manifest["facts"]["pairs"]) == {"paraphrases", *(p.name for p in domain.pairs)}
+
+
+def test_building_a_loss_twice_does_not_wrap_twice(domain, settings):
+    model = load_encoder(resolve_base(domain.spec.model.base), domain.spec.model)
+    cached = domain.spec.loss.model_copy(update={"name": "CachedMultipleNegativesRankingLoss"})
+    for _ in range(2):
+        assert type(build_loss(model, cached, (32, 16)).loss).__name__ == "CachedMultipleNegativesRankingLoss"
+
+
+def test_mined_negatives_are_other_documents_and_keep_their_ids(domain, settings):
+    model = load_encoder(resolve_base(domain.spec.model.base), domain.spec.model)
+    mined = mine_negatives(domain.pairs[0], model, 2, relative_margin=0.0)
+    known = dict(zip(domain.pairs[0].positives, domain.pairs[0].documents))
+    assert len(mined) and len(mined.columns()) == 4
+    for positive, document, *negatives in zip(mined.positives, mined.documents, *mined.negatives):
+        assert positive not in negatives and known[positive] == document
+
+
+def test_a_diverging_loss_is_refused(domain, settings):
+    with pytest.raises(ContractError) as refusal:
+        train_model(domain.spec.model.base, domain.pairs, Stage("d", 6, 1e6), domain)
+    assert refusal.value.layer in ("loss.diverged", "model.vectors")
+
+
+def test_the_prompts_of_the_spec_stand_before_the_texts_in_training(domain, settings, monkeypatch):
+    from sentence_transformers import SentenceTransformer
+    prompts = {"query": "wonder ", "document": "answer "}
+    asking = replace(domain,
+                     spec=domain.spec.model_copy(
+                         update={"model": domain.spec.model.model_copy(update={"prompts": prompts})}))
+    seen, own = [], SentenceTransformer.preprocess
+    monkeypatch.setattr(SentenceTransformer,
+                        "preprocess", lambda self, inputs, prompt=None, **k: (
+                            seen.append((prompt, tuple(inputs))), own(self, inputs, prompt=prompt, **k))[1])
+    train_model(domain.spec.model.base, domain.pairs[:1], Stage("asking", 1, 1e-3), asking)
+    anchors, positives = set(domain.pairs[0].anchors), set(domain.pairs[0].positives)
+    # smaller ones are the trainer's own statistics
+    trained = [(prompt, inputs) for prompt, inputs in seen if len(inputs) > 8]
+    assert {prompt for prompt, inputs in trained if set(inputs) <= anchors - positives} == {"wonder "}
+    assert {prompt for prompt, inputs in trained if set(inputs) <= positives - anchors} == {"answer "}
