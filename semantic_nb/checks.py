@@ -17,7 +17,7 @@ from .core import ContractError
 from .data.records import (
     Corpus, Finding, Judged, PairSet, duplicate_pairs, read_corpus, read_judged, read_pairs, read_rows)
 from .encoder import encode
-from .data.leakage import leakage
+from .data.leakage import find_leaks
 from .data.near_copies import near_copies, text_features
 from .validate.tails import boilerplate, tail_effect, tails_finding, truncation_by_role
 from .data.symmetry import mixture_finding
@@ -251,7 +251,7 @@ def _leaks(source: Source, against: Source | None) -> list[Finding]:
                         f"not enough evidence: {(source if known else against).name} has no item to compare",
                         "give pairs, texts, clicks, a spec, or a BEIR folder (with a train split for --against)")]
     return [replace(finding, id=f"{finding.id}.{name}") for name, side in held.items() for train in known
-            for finding in leakage(side, train).findings]
+            for finding in find_leaks(side, train).findings]
 
 def _train_side(source: Source) -> list[Judged | PairSet | Sequence[str]]:
     if source.kind == "beir":

@@ -326,11 +326,11 @@ def cluster(
     texts, truth = _texts(rows, text), _texts(rows, labels) if labels else None
     embed = _encoder(model)
     vectors = embed(texts)
-    made = clusters.cluster(vectors, texts, method, k or (len(set(truth)) if truth and threshold is None else None),
+    made = clusters.cluster_texts(vectors, texts, method, k or (len(set(truth)) if truth and threshold is None else None),
                             threshold, seed=Settings.current().seed)
     if judge:
         ask(make_sheet(texts, made.labels, seed=Settings.current().seed), judge, _read(as_json), _say(as_json))
-    numbers = quality.quality(vectors, made)
+    numbers = quality.cluster_quality(vectors, made)
     agreed = quality.agreement(made.labels, truth, Settings.current().seed) if truth else {}
     agree = {name: str(value) for name, value in agreed.items()}
     look = quality.first_look(quality.space_check(vectors, truth, Settings.current().seed))

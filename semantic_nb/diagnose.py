@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .validate.confidence import MIN_QUERIES
-from .core import COLOURS, Settings, Table
+from .core import COLOURS, Estimate, Settings, Table
 from .data.records import Finding, Judged
 from .encoder import corpus_vectors, encode, truncate
-from .data.leakage import leakage
-from .measure import Comparison, Estimate, Run, compare, exact_search, interval, per_query
+from .data.leakage import find_leaks
+from .measure import Comparison, Run, compare, exact_search, interval, per_query
 from .model import Gate
 from .cluster.quality import space_check
 from .data.domain import Domain
@@ -271,7 +271,7 @@ def untouched(domain: Domain, split: str) -> Judged:
     "The questions of a split that no training pair touches, in any of the grades of chapter 02, leakage."
     judged = domain.splits[split]
     for pairs in domain.pairs:
-        judged = leakage(judged, pairs).clean if judged.queries else judged
+        judged = find_leaks(judged, pairs).clean if judged.queries else judged
     return judged
 
 # %% ../nbs/10_diagnose.ipynb #78ef874f

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from .core import ContractError, Settings, Artifact, file_hash, fingerprint, source_of
+from .core import Artifact, ContractError, Settings, file_hash, fingerprint
 from .data.records import Corpus, Judged
 from .measure import Run, exact_search
 from .spec import ModelSpec
@@ -242,7 +242,7 @@ def corpus_vectors(model: "SentenceTransformer", corpus: Corpus,
     "All passages as documents at full size, float32, shape (n, width); kept in the store."
     identity = encoder_identity(model)
     bf16 = not isinstance(bf16_context(model.device), nullcontext)
-    recipe = {"model": identity, "corpus": corpus.content, "bf16": bf16, "code": source_of(encode, truncate)}
+    recipe = {"model": identity, "corpus": corpus.content, "bf16": bf16, "code": fingerprint([encode, truncate])}
     build = lambda folder: np.save(folder / "vectors.npy",
                                    encode(model, corpus.passages, "document", progress=progress))
     made = Artifact.make("vectors", recipe, build, packages=("sentence-transformers", "torch"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 # %% ../nbs/07_index.ipynb #5f3751ad
-from .core import Artifact, ContractError, Settings, fingerprint, source_of
+from .core import Artifact, ContractError, Settings, fingerprint
 from .encoder import corpus_vectors, encode, encoder_identity, truncate
 from .measure import Run, as_run
 from .spec import FLAT_LIMIT, POINTS_PER_LIST, IndexSpec
@@ -233,7 +233,7 @@ def make_index(model: "SentenceTransformer", domain: Domain) -> Artifact:
     recipe = {"model": identity, "corpus": domain.corpus.content, "index": spec.index.model_dump(),
               "k": spec.validation.k, "seed": Settings.current().seed, "sweep": SWEEP,
               "dev": fingerprint(dict(domain.splits[spec.validation.dev].queries)),
-              "code": source_of(build_index, choose_type, lists_for, _code_size, tune_effort, _keep_probe)}
+              "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _keep_probe])}
 
     def build(folder: Path) -> dict:
         similarity = model.similarity_fn_name

@@ -142,9 +142,9 @@ def test_a_run_stops_and_a_reason_lets_it_go_on():
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the development sets are not at hand")
 def test_scifact_shares_abstracts_between_train_and_test():
-    from semantic_nb.data.leakage import leakage
+    from semantic_nb.data.leakage import find_leaks
     source = read_source(DATA / "scifact", Settings.load())
-    found = {f.id: f for f in leakage(source.splits["test"], source.splits["train"]).findings}
+    found = {f.id: f for f in find_leaks(source.splits["test"], source.splits["train"]).findings}
     assert found["data.leakage.shared_document"].count == 196 and len(source.splits["test"].queries) == 300
 
 

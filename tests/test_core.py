@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semantic_nb.core import Artifact, ContractError, Settings, Table, fingerprint, source_of, write_json
+from semantic_nb.core import Artifact, ContractError, Settings, Table, fingerprint, write_json
 
 
 def numbers(folder):
@@ -29,9 +29,23 @@ def test_bad_settings_are_refused(domain_folder, monkeypatch, name, value):
         Settings.load(domain_folder)
 
 
-def test_no_settings_file(tmp_path):
-    with pytest.raises(ContractError, match="no settings.ini"):
-        Settings.load(tmp_path)
+def test_without_a_settings_file_the_defaults_hold(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = Settings.load()
+    assert (found.root, found.spec, found.profile, found.documents) == (tmp_path, None, "full", 0)
+    assert found.store == tmp_path / "runs" / "store"
+    monkeypatch.setenv("SEMANTIC_NB_SEED", "7")
+    assert Settings.current().seed == 7
+    with pytest.raises(ContractError, match="core.settings"):
+        Settings.load(profile="quick")
+
+
+def test_settings_hold_within_their_block(settings):
+    from dataclasses import replace
+    assert Settings.current() == settings
+    with replace(settings, seed=9).active():
+        assert Settings.current().seed == 9
+    assert Settings.current() == settings
 
 
 def test_a_recipe_is_built_once_and_rebuilt_when_it_changes(settings):
@@ -107,7 +121,7 @@ def test_source_ignores_docstrings_and_sees_changes():
         return x + 1
     def b(x):
         return x + 1
-    assert source_of(a) != source_of(b)  # another name is another function
+    assert fingerprint([a]) != fingerprint([b])  # another name is another function
     assert fingerprint({"b": 1, "a": [1, 2]}) == fingerprint({"a": [1, 2],
                                                               "b": 1}) != fingerprint({"a": [2, 1], "b": 1})
 

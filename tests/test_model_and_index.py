@@ -223,7 +223,7 @@ def test_a_recall_below_the_target_is_refused(domain, settings, monkeypatch):
     approximate = replace(
         domain, spec=domain.spec.model_copy(update={"index": domain.spec.index.model_copy(update={"type": "hnsw"})}))
     monkeypatch.setattr("semantic_nb.index.tune_effort", lambda *a: (1, [{"effort": 1, "recall": 0.5, "ms": 0.1}]))
-    monkeypatch.setattr("semantic_nb.index.source_of", lambda *functions: "0")
+    monkeypatch.setattr("semantic_nb.index.fingerprint", lambda thing: "0")
     with pytest.raises(ContractError, match="index.recall"):
         make_index(model, approximate)
     assert make_index(model, domain).manifest["facts"]["recall"] == 0.5

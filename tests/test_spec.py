@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from semantic_nb.brief import brief, checklist, pipeline_map
+from semantic_nb.brief import implementation_brief, checklist, pipeline_map
 from semantic_nb.core import ContractError
 from semantic_nb.spec import RULES, load_spec, parse_spec
 
@@ -92,8 +92,8 @@ def test_only_descending_sizes_from_the_models_own_pass(dims):
 def test_renderings_say_what_the_spec_says():
     spec = load_spec(FOLDER / "spec.toml")
     assert len(checklist(spec).rows) == len(RULES) and all(row["kept"] == "yes" for row in checklist(spec).rows)
-    assert str(spec.index.dim) in str(pipeline_map(spec)) and spec.model.base in brief(
-        spec) and "never `.fit()`" in brief(spec)
+    assert str(spec.index.dim) in str(pipeline_map(spec)) and spec.model.base in implementation_brief(
+        spec) and "never `.fit()`" in implementation_brief(spec)
 
 
 @pytest.mark.parametrize("scale", [0.05, 0.0, -20.0, 1.0, float("nan")])

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from .groups import communities
-from ..core import COLOURS, ContractError, figure
+from ..core import COLOURS, ContractError, Estimate, figure
 from ..data.records import Corpus, Finding, read_rows
-from ..measure import Estimate
+
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #02ff522e
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 # %% auto #0
 __all__ = ['close_pairs', 'check_vectors', 'canonical_order', 'communities', 'Clusters', 'class_keywords', 'average_linkage',
-           'cluster', 'topic_tree', 'draw_dendrogram', 'interactive_map']
+           'cluster_texts', 'topic_tree', 'draw_dendrogram', 'interactive_map']
 
 # %% ../../nbs/08_cluster.ipynb #a22420c8
 from collections.abc import Sequence
@@ -250,7 +250,7 @@ def _groups_for(tree: np.ndarray, k: int, min_size: int) -> int:
     return int(np.argmax(counts >= k)) + 1
 
 # %% ../../nbs/08_cluster.ipynb #58982cf9
-def cluster(vectors: np.ndarray, texts: Sequence[str], method: str, k: int | None = None,
+def cluster_texts(vectors: np.ndarray, texts: Sequence[str], method: str, k: int | None = None,
             threshold: float | None = None, min_size: int = 3, seed: int = 1) -> Clusters:
     """Cluster unit vectors, (n, dim), float32, and describe the clusters by their texts.
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..core import ContractError, Settings, Artifact, file_hash, source_of
+from ..core import Artifact, ContractError, Settings, file_hash, fingerprint
 from .clicks import filter_clicks
 from .records import Corpus, Finding, Judged, PairSet, read_corpus, read_judged, read_pairs, read_rows
 from .near_copies import NEAR_COPY, NEAR_COPY_CODE, canonical_text, components, near_copies
@@ -140,7 +140,7 @@ def load_corpus(spec: PipelineSpec) -> Corpus:
                             "the spec names a function that writes the corpus",
                             "correct [data] corpus, or give a corpus.jsonl") from None
     recipe = {"miner": spec.data.corpus, "source": file_hash(Path(module.__file__)),
-              "python": platform.python_version(), "groups": source_of(copy_groups, *NEAR_COPY_CODE)}
+              "python": platform.python_version(), "groups": fingerprint([copy_groups, *NEAR_COPY_CODE])}
     made = Artifact.make("corpus", recipe, lambda folder: miner(folder / "corpus.jsonl") and None,
                     packages=getattr(module, "PACKAGES", ()))
     return read_corpus(made.path / "corpus.jsonl")
@@ -149,7 +149,7 @@ def load_corpus(spec: PipelineSpec) -> Corpus:
 def stored_groups(corpus: Corpus) -> np.ndarray:
     "`copy_groups` of a corpus, computed once and kept in the store."
     recipe = {"corpus": corpus.content, "threshold": NEAR_COPY,
-              "code": source_of(copy_groups, components, *NEAR_COPY_CODE)}
+              "code": fingerprint([copy_groups, components, *NEAR_COPY_CODE])}
     made = Artifact.make("groups", recipe, lambda folder: np.save(folder / "groups.npy", copy_groups(corpus)), packages=("scikit-learn",))
     return np.load(made.path / "groups.npy")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 # %% ../../nbs/05_loss.ipynb #b1054f15
-from ..core import Artifact, ContractError, Settings, fingerprint, source_of, write_json
+from ..core import Artifact, ContractError, Settings, fingerprint, write_json
 from ..data.records import PairSet
 from ..encoder import bf16_context, encoder_identity, load_encoder
 from ..spec import LossSpec, ModelSpec, PipelineSpec
@@ -132,7 +132,7 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
               "eval": [spec.index.dim, spec.validation.eval_every, spec.validation.k],
               "dev": fingerprint([dict(dev.queries), dict(dev.qrels)]),
               "corpus": domain.corpus.content, "seed": Settings.current().seed,
-              "code": source_of(_train, _arguments, _column_prompts, _callbacks, build_loss, dev_evaluator)}
+              "code": fingerprint([_train, _arguments, _column_prompts, _callbacks, build_loss, dev_evaluator])}
     build = lambda folder: _train(base, pairs, stage, domain, folder)
     made = Artifact.make(stage.name, recipe, build,
                     packages=("sentence-transformers", "torch", "transformers"), resumable=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 # %% ../../nbs/09_validate/bench.ipynb #10637bbc
 from ..checks import GOOD_SHARE
-from ..cluster.groups import cluster
+from ..cluster.groups import cluster_texts
 from ..core import ContractError, Settings, Table
 from ..data.records import Corpus, Judged, PairSet, read_corpus, read_judged, read_rows
 from ..encoder import encode, load_encoder, resolve_base, search_all
@@ -176,7 +176,7 @@ def bench_labels(path: Path, spec: PipelineSpec, tune: bool = False,
         say(f"{path.name}: tuning on {source}")
         paths["tuned"] = str(learn_space(domain).path / "model")
     for name, where in paths.items():
-        found[name] = cluster(encode(load_encoder(where, spec.model), texts, "document"), texts, "kmeans",
+        found[name] = cluster_texts(encode(load_encoder(where, spec.model), texts, "document"), texts, "kmeans",
                               k, seed=Settings.current().seed).labels
     return {"source": f"{path.parent.name}/{path.name}", "tuned on": source, "clusters": k,
             "agreement": [{"system": name, "measure": measure, "value": e.value, "low": e.low, "high": e.high, "n": e.n}

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..core import ContractError, Artifact, source_of
+from ..core import Artifact, ContractError, fingerprint
 from ..data.records import Corpus, Finding, Judged, over_length
 from ..encoder import bf16_context, corpus_vectors, encode, encoder_identity, truncate
 from ..measure import Comparison, Run, as_run, compare, judged_at, per_query
@@ -160,7 +160,7 @@ def tail_vectors(model: "SentenceTransformer", corpus: Corpus, most: int = MOST_
     many documents go on after their last window."""
     bf16 = not isinstance(bf16_context(model.device), nullcontext)
     recipe = {"model": encoder_identity(model), "corpus": corpus.content, "bf16": bf16, "most": most,
-              "code": source_of(encode, truncate, tail_windows, _around, _room, _heading, _edges)}
+              "code": fingerprint([encode, truncate, tail_windows, _around, _room, _heading, _edges])}
 
     def build(folder) -> dict:
         windows, owners, unread = tail_windows(model, corpus, most)

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.cluster.duplicates import at_threshold, calibrate, read_labelled
-from semantic_nb.cluster.groups import class_keywords, cluster, interactive_map, topic_tree
+from semantic_nb.cluster.groups import class_keywords, cluster_texts, interactive_map, topic_tree
 from semantic_nb.cluster.quality import ask, judge, make_sheet, read_answers, score
 from semantic_nb.core import ContractError
 from semantic_nb.cluster.groups import close_pairs, communities
 from semantic_nb.cluster.duplicates import deduplicate
 from semantic_nb.pipeline import without_duplicates
-from semantic_nb.cluster.quality import agreement, first_look, quality, space_check, stability
+from semantic_nb.cluster.quality import agreement, first_look, cluster_quality, space_check, stability
 
 
 def unit(rows) -> np.ndarray:
@@ -137,10 +137,10 @@ def test_communities_are_those_of_the_library():
 def test_clusters_are_found_and_do_not_depend_on_the_order(method, options):
     vectors, truth = blobs()
     texts = [f"text {t}" for t in truth]
-    made = cluster(vectors, texts, method, **options)
+    made = cluster_texts(vectors, texts, method, **options)
     assert agreement(made.labels, truth.astype(str).tolist())["ARI"].value > 0.9
     shuffle = np.random.default_rng(3).permutation(len(vectors))
-    again = cluster(vectors[shuffle], [texts[i] for i in shuffle], method, **options)
+    again = cluster_texts(vectors[shuffle], [texts[i] for i in shuffle], method, **options)
     assert (again.labels == made.labels[shuffle]).all()
     assert list(made.sizes) == sorted(made.sizes, reverse=True)
     assert all(made.labels[row] == label for label, rows in enumerate(made.representatives) for row in rows)
@@ -163,7 +163,7 @@ BAD = {"one vector": unit([[1, 0]]), "NaN": np.array([[1, 0], [np.nan, 0]], "flo
 
 @pytest.mark.parametrize("name", BAD)
 def test_vectors_without_a_cosine_are_refused(name):
-    for attempt in (lambda v: close_pairs(v, 0.5), lambda v: cluster(v, ["a"] * len(v), "kmeans", k=2), space_check):
+    for attempt in (lambda v: close_pairs(v, 0.5), lambda v: cluster_texts(v, ["a"] * len(v), "kmeans", k=2), space_check):
         with pytest.raises(ContractError, match="cluster.vectors"):
             attempt(BAD[name])
 
@@ -176,7 +176,7 @@ def test_vectors_without_a_cosine_are_refused(name):
                           ({"method": "agglomerative"}, "cluster.k")])
 def test_what_cannot_be_clustered_is_refused(options, layer):
     with pytest.raises(ContractError) as error:
-        cluster(np.eye(4, dtype="float32"), list("abcd"), **options)
+        cluster_texts(np.eye(4, dtype="float32"), list("abcd"), **options)
     assert error.value.layer == layer
 
 
@@ -184,7 +184,7 @@ def test_identical_vectors():
     same = unit(np.ones((6, 4)))
     assert [len(group) for group in communities(same, 0.9)] == [6]
     with pytest.raises(ContractError, match="cluster.k"):
-        cluster(same, ["a"] * 6, "kmeans", k=2)
+        cluster_texts(same, ["a"] * 6, "kmeans", k=2)
     assert first_look(space_check(same)).startswith("look at the embedding space first")
 
 
@@ -234,16 +234,16 @@ def test_stability_and_quality_know_noise():
     noise = unit(np.random.default_rng(0).normal(size=(180, 32)))
     told = {}
     for name, space in (("blobs", vectors), ("noise", noise)):
-        assign = lambda part: cluster(part, [""] * len(part), "kmeans", k=3).labels
+        assign = lambda part: cluster_texts(part, [""] * len(part), "kmeans", k=3).labels
         told[name] = stability(space, assign,
-                               rounds=3)[0], quality(space, cluster(space, [""] * 180, "kmeans", k=3))["separation"]
+                               rounds=3)[0], cluster_quality(space, cluster_texts(space, [""] * 180, "kmeans", k=3))["separation"]
     assert told["blobs"][0] > 0.9 > told["noise"][0] and told["blobs"][1] > told["noise"][1]
 
 
 def test_trees_and_keywords():
     vectors, truth = blobs((20, 20, 20))
     texts = [["apples and pears", "trains and rails", "rivers and lakes"][t] for t in truth]
-    made = cluster(vectors, texts, "agglomerative", k=3)
+    made = cluster_texts(vectors, texts, "agglomerative", k=3)
     assert made.tree.shape == (59, 4) and sorted(made.tree[:, :2].ravel()) == list(range(118))
     tree = topic_tree(vectors, texts, made, branches=2)
     assert all(word in tree for word in ("apples", "trains", "rivers"))

@@ -54,7 +54,8 @@ def test_training_stays_in_its_part_and_off_every_test_document(corpus, settings
     assert all(part[d] == "train" for _, d, _ in qrels("train"))
     groups = dict(zip(corpus.ids, copy_groups(corpus)))
     held = {groups[d] for split in ("dev", "test", "production") for _, d, grade in qrels(split) if grade > 0}
-    domain = load_domain(load_spec(FOLDER / "spec.toml"), Settings.load(ROOT, profile="full"))
+    with Settings.load(ROOT, profile="full").active():
+        domain = load_domain(load_spec(FOLDER / "spec.toml"))
     for pairs in domain.pairs:
         assert pairs.documents and not {groups[d] for d in pairs.documents} & held
     for split, wanted in (("dev", "dev"), ("test", "test")):
@@ -77,7 +78,8 @@ def test_the_corpus_is_large_quiet_and_names_no_machine(corpus):
 
 
 def test_the_quick_corpus_holds_every_relevant_document(settings):
-    domain = load_domain(load_spec(FOLDER / "spec.toml"))
+    with Settings.load(ROOT, profile="full").active():
+        domain = load_domain(load_spec(FOLDER / "spec.toml"))
     assert 2_900 <= len(domain.corpus) <= 3_100 and all(split.relevant() <= set(domain.corpus.ids)
                                                         for split in domain.splits.values())
 
