@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
-CHAPTERS = $(sort $(wildcard nbs/[0-9]*.ipynb)) $(wildcard nbs/domains/*.ipynb)
+CHAPTERS = $(sort $(wildcard nbs/[0-9]*.ipynb nbs/*/*.ipynb))
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
@@ -14,7 +14,7 @@ help:
 	@echo "make lab      JupyterLab on the chapters"
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
 	@echo "make bench    timings and sizes, to runs/bench.json"
-	@echo "make faults   inject every fault, write the table that chapter 10, failures shows"
+	@echo "make faults   inject every fault, write the table that the chapter on failures shows"
 	@echo "make results  the full profile with three seeds, to data/pydocs/results.json (over an hour)"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -43,18 +43,18 @@ refresh: $(VENV)/.installed
 
 readme: $(VENV)/.installed
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN nbs/index.ipynb
-	$(BIN)/jupyter nbconvert --to markdown --no-input --log-level WARN --stdout nbs/index.ipynb | sed -e 's#](images/#](nbs/images/#g' -e 's#](\([0-9a-z_/]*\.ipynb\)#](nbs/\1#g' -e 's#](../#](#g' | cat -s > README.md
+	$(BIN)/jupyter nbconvert --to markdown --no-input --log-level WARN --stdout nbs/index.ipynb | sed -e 's#](\([0-9a-z_/]*\.\(ipynb\|png\)\))#](nbs/\1)#g' -e 's#](../#](#g' | cat -s > README.md
 
 clean-notebooks: $(VENV)/.installed
-	$(BIN)/python nbs/drop_progress.py
+	$(BIN)/python nbs/plumbing/drop_progress.py
 	$(BIN)/nbdev-clean
 	$(BIN)/nbdev-export
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m measurements.cost
+	$(BIN)/python tests/measurements/cost.py
 
 faults: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/faults --write-table
 
 results: $(VENV)/.installed
-	$(BIN)/python -m measurements.results
+	$(BIN)/python tests/measurements/results.py

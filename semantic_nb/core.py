@@ -17,8 +17,6 @@ import math
 import os
 import shutil
 import textwrap
-
-# %% ../nbs/plumbing/core.ipynb #144d0119
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -137,7 +135,6 @@ def _read_ini(root: Path) -> dict[str, dict[str, str]]:
                             "without a section [run] nobody has said how to run",
                             "copy settings.ini from the repository into your project") from None
 
-# %% ../nbs/plumbing/core.ipynb #9e20c4ce
 def _typed(values: Mapping[str, str], root: Path) -> Settings:
     kinds = {f.name: f.type for f in fields(Settings) if f.name != "root"}
     if unknown := sorted(set(values) - set(kinds)):

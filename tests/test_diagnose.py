@@ -7,9 +7,8 @@ import pytest
 
 from semantic_nb.data.records import Finding, Judged
 from semantic_nb.diagnose import (
-    LAYER_OF_STAGE, LAYER_OF_TRAINING, as_content, budgets_of, conclude, judgments_finding, role_probe, stages_of,
-    steps_table, untouched, waterfall)
-from semantic_nb.measure import compare
+    LAYER_OF_STAGE, budgets_of, conclude, judgments_finding, role_probe, stages_of, steps_table, untouched, waterfall)
+from semantic_nb.measure import Runs, compare
 from semantic_nb.model import Gate
 
 N = 60
@@ -74,11 +73,12 @@ def test_equal_stages_have_no_interval_and_say_so():
 
 def test_where_the_gate_kept_the_base_the_chain_leads_through_it(domain):
     dim, full = domain.spec.index.dim, domain.spec.model.dims[0]
-    runs = {key: run(0.5) for key in [("BM25", None, "test"), ("base", full, "test"), ("base", dim, "test"),
-                                      ("stage 2", full, "test"), ("stage 2", dim, "test"), ("served", dim, "test")]}
-    assert list(stages_of(runs, domain, "test", shipped=False)) == ["BM25", "base", "base, served size", "served index"]
-    assert "tuned, full size" in stages_of(runs, domain, "test", shipped=True)
-    assert set(budgets_of(domain)) <= {*LAYER_OF_STAGE, *LAYER_OF_TRAINING}
+    runs = Runs({key: run(0.5) for key in [("BM25", None, "test"), ("base", full, "test"), ("base", dim, "test"),
+                                      ("stage 2", full, "test"), ("stage 2", dim, "test"), ("served", dim, "test")]},
+                {}, "nDCG@10")
+    assert list(stages_of(runs, domain.spec, "test", shipped=False)) == ["BM25", "base", "base, served size", "served index"]
+    assert "tuned, full size" in stages_of(runs, domain.spec, "test", shipped=True)
+    assert set(budgets_of(domain.spec)) <= set(LAYER_OF_STAGE)
 
 
 def test_the_probe_swaps_roles_only_where_they_have_prompts(domain, settings):
@@ -101,10 +101,9 @@ def test_untouched_questions_share_nothing_with_training(domain):
 
 
 def test_a_whole_run_is_diagnosed_and_written(domain_folder, spec, settings):
-    from semantic_nb.pipeline import all_runs, build, diagnose_run
-    built = build(spec, say=lambda line: None)
-    found = diagnose_run(built, all_runs(built))
-    content = as_content(found)
+    from semantic_nb.pipeline import diagnose_run
+    found = diagnose_run(spec, say=lambda line: None)
+    content = found.content()
     assert content["sentence"] == found.sentence and content["layer"] in (
         "", "data", "loss", "model", "index", "validate")
     assert [row["stage"] for row in content["steps"]][-1] == "served index"
@@ -113,7 +112,7 @@ def test_a_whole_run_is_diagnosed_and_written(domain_folder, spec, settings):
 
 def test_a_stage_that_destroyed_what_was_learned_is_named_though_it_is_not_served():
     training = waterfall({"base": run(0.5), "learned (stage 1)": run(0.7), "compressed (stage 2)": run(0.05)},
-                         LAYER_OF_TRAINING, JUDGED, "nDCG@10", {"compressed (stage 2)": 0.15})
+                         LAYER_OF_STAGE, JUDGED, "nDCG@10", {"compressed (stage 2)": 0.15})
     assert conclude(chain(), (), gate(ship=False), "", training)[:2] == ("model", "fail")
 
 

@@ -9,7 +9,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus, Judged, read_corpus, read_judged
 from semantic_nb.measure import (
-    bm25, compare, exact_search, holm, interval, judged_at, per_query, queries_needed, write_run)
+    bm25, compare, exact_search, holm, interval, judged_at, per_query, Runs)
 
 JUDGED = Judged({"q": "?", "r": "?"}, {"q": {"a": 2, "b": 1, "z": 0}, "r": {"c": 1}})
 
@@ -72,10 +72,20 @@ def test_pairs_of_different_length_are_refused():
 
 def test_a_run_file_is_read_by_ir_measures(tmp_path):
     import ir_measures
-    run = {"q": {"a": 1.5, "b": 0.5}}
-    assert [(r.query_id, r.doc_id, r.score)
-            for r in ir_measures.read_trec_run(str(write_run(tmp_path / "x.trec", run, "x")))] == [
-                ("q", "a", 1.5), ("q", "b", 0.5)]
+    runs = Runs({("stage 1", 16, "test"): {"q": {"b": 0.5, "a": 1.5}}}, {}, "nDCG@10")
+    file = runs.write(tmp_path) / "test-stage1-16.trec"
+    assert [(r.query_id, r.doc_id, r.score) for r in ir_measures.read_trec_run(str(file))] == [
+        ("q", "a", 1.5), ("q", "b", 0.5)]
+
+
+def test_runs_know_system_size_and_split():
+    judged = Judged({"q": "sort"}, {"q": {"a": 1}})
+    runs = Runs({("base", 8, "test"): {"q": {"a": 1.0}}, ("base", 4, "test"): {"q": {"b": 1.0}}},
+                {"test": judged}, "nDCG@10")
+    assert runs.scores("base", 8, "test").tolist() == [1.0] and runs.scores("base", 4, "test").tolist() == [0.0]
+    assert runs.scores("base", 8, "test", "P@1").tolist() == [1.0]
+    with pytest.raises(ContractError, match="no run of tuned at 8 on test"):
+        runs.of("tuned", 8, "test")
 
 
 def test_bm25_finds_words_and_nothing_else():
@@ -102,4 +112,4 @@ def test_equal_values_have_no_interval_whatever_their_binary_form():
 
 
 def test_a_mean_of_rounding_noise_needs_no_number_of_queries():
-    assert queries_needed(np.array([0.1, 0.2, -0.3])) is None
+    assert compare(np.array([0.1, 0.2, -0.3]), np.zeros(3), resamples=99).needed is None

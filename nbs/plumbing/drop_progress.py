@@ -4,7 +4,7 @@ from pathlib import Path
 
 BAR = "application/vnd.jupyter.widget-view+json"
 
-for path in Path(__file__).parent.rglob("*.ipynb"):
+for path in Path(__file__).parents[1].rglob("*.ipynb"):
     notebook = json.loads(path.read_text(encoding="utf-8"))
     for cell in notebook["cells"]:
         if cell["cell_type"] == "code":

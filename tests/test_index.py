@@ -7,18 +7,11 @@ import numpy as np
 import pytest
 
 from semantic_nb.core import ContractError, file_hash
+from semantic_nb.data.records import Corpus
 from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate
 from semantic_nb.index import build_index, choose_type, make_index, open_index, tune_effort
-from semantic_nb.measure import Comparison
-from semantic_nb.model import Gate, compress, gate, learn_space, ship
 
 NAN = float("nan")
-
-
-@pytest.fixture
-def two_stages(domain, settings):
-    first = learn_space(domain)
-    return first, compress(first, domain)
 
 
 def vectors(n, dim=16, seed=0):
@@ -27,36 +20,6 @@ def vectors(n, dim=16, seed=0):
 
 def with_type(spec, **change):
     return spec.index.model_copy(update=change)
-
-
-def test_stage_two_continues_stage_one(two_stages):
-    first, second = two_stages
-    assert second.manifest["recipe"]["base"]["weights"] != first.manifest["recipe"]["base"]["weights"]
-    assert second.manifest["recipe"]["stage"]["dims"] == [32, 16, 8]
-
-
-def test_compressing_twice_is_refused(two_stages, domain, settings):
-    with pytest.raises(ContractError, match="model.order"):
-        compress(two_stages[1], domain)
-
-
-@pytest.mark.parametrize("outcome, shipped", [("better", "tuned"), ("not shown", "base"), ("worse", "base")])
-def test_only_a_better_model_leaves(two_stages, domain, settings, outcome, shipped):
-    from sentence_transformers import SentenceTransformer
-    decision = Gate(outcome == "better", Comparison(0.1, 0.0, 0.2, 0.01, 10, outcome, 30), "nDCG@10", 16, "test")
-    made = ship(two_stages[1], decision, domain)
-    assert made.manifest["facts"]["shipped"] == shipped
-    plain = SentenceTransformer(str(made.path / "model"))
-    assert plain.similarity_fn_name == "cosine" and plain.prompts == {"query": "",
-                                                                      "document": ""} and plain.max_seq_length == 32
-    card = (made.path / "model" / "README.md").read_text()
-    assert "16 dimensions" in card and "Gate:" in card
-
-
-def test_the_gate_reads_the_declared_metric_size_and_split(two_stages, domain, settings):
-    decision = gate(two_stages[1], domain)
-    assert (decision.metric, decision.dim, decision.split,
-            decision.comparison.n) == ("nDCG@10", 16, "test", len(domain.splits["test"].queries))
 
 
 @pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "ivfpq"])
@@ -96,42 +59,41 @@ def served(domain, settings):
 
 
 def test_the_saved_index_answers_like_exact_search_and_is_plain(served, domain):
-    model, made = served
-    index = open_index(made.path, model)
+    model, index = served
     answers = index.ask(model, ["how to sort tables", "invert a graph"], k=3)
-    plain = faiss.read_index(str(made.path / "index.faiss"))
-    ids = json.loads((made.path / "ids.json").read_text())
+    plain = faiss.read_index(str(index.folder / "index.faiss"))
+    ids = json.loads((index.folder / "ids.json").read_text())
     _, rows = plain.search(encode(model, ["how to sort tables", "invert a graph"], "query", 16), 3)
     assert [[id for id, _ in answer] for answer in answers] == [[ids[i] for i in row] for row in rows]
 
 
 def test_asking_for_more_than_there_is(served, domain):
-    model, made = served
-    assert len(open_index(made.path, model).ask(model, ["sort"], k=1000)[0]) == len(domain.corpus)
+    model, index = served
+    assert len(open_index(index.folder, model).ask(model, ["sort"], k=1000)[0]) == len(domain.corpus)
 
 
 @pytest.mark.parametrize("queries", [np.ones(16, "float32"), np.ones((1, 32), "float32")])
 def test_a_wrong_shape_is_refused_not_asserted(served, queries):
-    model, made = served
+    model, index = served
     with pytest.raises(ContractError, match="index.dim"):
-        open_index(made.path, model).search(queries, 3)
+        open_index(index.folder, model).search(queries, 3)
 
 
 def test_another_models_question_is_refused_by_name(served, domain, settings):
     import torch
-    model, made = served
+    model, index = served
     with torch.no_grad():
         model[0].model.embeddings.LayerNorm.bias.add_(0.1)
     with pytest.raises(ContractError, match="weights: index") as refusal:
-        open_index(made.path, model)
+        open_index(index.folder, model)
     assert refusal.value.layer == "index.model"
 
 
 @pytest.mark.parametrize("change", [{"prompts": {"query": "ask: "}}, {"max_tokens": 16}])
 def test_another_prompt_or_length_is_refused(served, domain, settings, change):
-    model, made = served
+    model, index = served
     with pytest.raises(ContractError, match="index.model"):
-        open_index(made.path,
+        open_index(index.folder,
                    load_encoder(domain.spec.model.base, domain.spec.model.model_copy(update=change)))
 
 
@@ -140,12 +102,12 @@ def test_another_prompt_or_length_is_refused(served, domain, settings, change):
     lambda p: (p / "index.faiss").unlink(), lambda p: (p / "ids.json").write_text("["),
     lambda p: (p / "manifest.json").write_text("{}"), shutil.rmtree])
 def test_a_damaged_index_is_refused_and_the_good_one_stays(served, tmp_path, damage):
-    model, made = served
-    shutil.copytree(made.path, tmp_path / "copy")
+    model, index = served
+    shutil.copytree(index.folder, tmp_path / "copy")
     damage(tmp_path / "copy")
     with pytest.raises(ContractError, match="index.file"):
         open_index(tmp_path / "copy", model)
-    assert open_index(made.path, model).ask(model, ["sort"], k=1)
+    assert open_index(index.folder, model).ask(model, ["sort"], k=1)
 
 
 def seal(folder, **facts):
@@ -174,8 +136,8 @@ def reorder(pick):
     (rewrite(faiss.IndexFlatL2), "index.metric"),
     (reorder(lambda ids: ids[::-1]), "index.answers"), (reorder(lambda ids: ids[1:]), "index.ids")])
 def test_an_index_that_changed_is_refused_though_its_checksums_fit(served, domain, settings, tmp_path, change, layer):
-    model, made = served
-    copy = shutil.copytree(made.path, tmp_path / "copy")
+    model, index = served
+    copy = shutil.copytree(index.folder, tmp_path / "copy")
     change(copy, truncate(corpus_vectors(model, domain.corpus), 16))
     seal(copy)
     if layer is None:
@@ -187,8 +149,8 @@ def test_an_index_that_changed_is_refused_though_its_checksums_fit(served, domai
 
 
 def test_a_replaced_tokenizer_is_refused_though_the_weights_are_the_same(served, tmp_path, domain, settings):
-    model, made = served
-    open_index(made.path, model)
+    model, index = served
+    open_index(index.folder, model)
     content = json.loads(model.tokenizer.backend_tokenizer.to_str())
     vocabulary = content["model"]["vocab"]
     words = [word for word, row in vocabulary.items() if row > 1000]
@@ -196,23 +158,23 @@ def test_a_replaced_tokenizer_is_refused_though_the_weights_are_the_same(served,
     from tokenizers import Tokenizer
     model.tokenizer._tokenizer = Tokenizer.from_str(json.dumps(content))
     with pytest.raises(ContractError, match=r"index.model\] tokenizer"):
-        open_index(made.path, model)
+        open_index(index.folder, model)
 
 
 def test_vectors_that_changed_without_a_trace_are_noticed_by_the_kept_questions(served, monkeypatch):
-    from semantic_nb import index
-    model, made = served
-    plain = index.encode
-    monkeypatch.setattr(index, "encode", lambda *args, **more: np.ascontiguousarray(plain(*args, **more)[:, ::-1]))
+    from semantic_nb import index as module
+    model, index = served
+    plain = module.encode
+    monkeypatch.setattr(module, "encode", lambda *args, **more: np.ascontiguousarray(plain(*args, **more)[:, ::-1]))
     with pytest.raises(ContractError, match="model.encoding"):
-        open_index(made.path, model)
+        open_index(index.folder, model)
 
 
 @pytest.mark.parametrize("facts, layer",
                          [({"corpus": "0" * 16}, "index.corpus"), ({"model": {"weights": "0" * 64}}, "index.model")])
 def test_another_index_in_the_place_of_this_one_is_refused(served, domain, settings, facts, layer):
-    model, made = served
-    seal(made.path, **facts)
+    model, index = served
+    seal(index.folder, **facts)
     with pytest.raises(ContractError) as refusal:
         make_index(model, domain)
     assert refusal.value.layer == layer
@@ -226,4 +188,25 @@ def test_a_recall_below_the_target_is_refused(domain, settings, monkeypatch):
     monkeypatch.setattr("semantic_nb.index.fingerprint", lambda thing: "0")
     with pytest.raises(ContractError, match="index.recall"):
         make_index(model, approximate)
-    assert make_index(model, domain).manifest["facts"]["recall"] == 0.5
+    assert make_index(model, domain).facts["recall"] == 0.5
+
+
+def test_a_list_of_texts_is_enough(tiny_model, settings):
+    texts = [f"how to {verb} a {thing}" for verb in ("sort", "draw", "invert") for thing in ("list", "matrix", "line")]
+    model = load_encoder(str(tiny_model))
+    index = make_index(model, texts)
+    assert index.ask(model, [texts[4]], k=1)[0][0][0] == "4" and index.facts["type"] == "flat"
+    assert open_index(index.folder, model).ids == index.ids
+    corpus = Corpus(("a", "b"), ("", ""), ("sort a list", "draw a line"), ({}, {}))
+    assert make_index(model, corpus).ask(model, ["draw a line"], k=5)[0][0][0] == "b"
+
+
+@pytest.mark.parametrize("texts", [[], "one text", [1, 2], [None]])
+def test_what_is_no_list_of_texts_is_refused(tiny_model, settings, texts):
+    with pytest.raises(ContractError, match="data.corpus"):
+        make_index(load_encoder(str(tiny_model)), texts)
+
+
+def test_an_index_that_was_never_built_is_named(tiny_model, tmp_path, settings):
+    with pytest.raises(ContractError, match="there is no index at nothing"):
+        open_index(tmp_path / "nothing", load_encoder(str(tiny_model)))
