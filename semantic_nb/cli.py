@@ -30,22 +30,20 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 
 _SpecPath = Annotated[Optional[Path], typer.Argument(help="A spec.toml; by default the one that settings.ini names.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
-_ModelPath = Annotated[Optional[str], typer.Option(
-    "--model", help="A model folder or name; by default the base that settings.ini's spec names.")]
+_ModelPath = Annotated[Optional[str], typer.Option(help="A model folder or name; by default the base of the spec.")]
+_Threshold = Annotated[Optional[float], typer.Option(help="A cosine that was calibrated before.")]
 
 # %% ../nbs/plumbing/cli.ipynb #ea380773
-_INTERRUPTED = 130
+_FAILED, _REFUSED, _INTERRUPTED = 1, 2, 130
 
 def main() -> None:
     "The entry point: refusals become exit code 2 and Ctrl-C exit code 130, without a traceback."
     try:
         app()
     except ContractError as error:
-        if "--json" in sys.argv:
-            print(to_json({"error": error.as_dict()}))
-        else:
-            print(error, file=sys.stderr)
-        sys.exit(2)
+        as_json = "--json" in sys.argv
+        print(to_json({"error": error.as_dict()}) if as_json else error, file=sys.stdout if as_json else sys.stderr)
+        sys.exit(_REFUSED)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:  # typer turns Ctrl-C into this exit, without a word
             print("\nStopped. What was finished is in the store; the same command continues from there.",
@@ -201,8 +199,6 @@ def _bench_command(
     _show(content, as_json, bench_table(content))
 
 # %% ../nbs/plumbing/cli.ipynb #f28029b4
-_FAILED = 1
-
 def _as_row(finding: "Finding") -> dict:
     return {"id": finding.id, "layer": finding.layer, **asdict(finding)}
 
@@ -224,14 +220,12 @@ def _data_command(
     source: Annotated[Path, typer.Argument(
         help="A spec.toml, a BEIR folder, or a file: pairs (anchor, positive), "
              "clicks (query, document, position), texts (text).")],
-    symmetry: Annotated[str, typer.Option(
-        help="What the pairs are: symmetric or asymmetric. Left out: say what is observed.")] = "",
+    symmetry: Annotated[str, typer.Option(help="symmetric or asymmetric. Left out: say what is observed.")] = "",
     against: Annotated[Optional[Path], typer.Option(
         help="What is trained on: a source like the first; reports what leaks from it.")] = None,
     split: Annotated[str, typer.Option(help="For a BEIR folder: the one split to compare with train.")] = "",
     model: _ModelPath = None,
-    tails: Annotated[bool, typer.Option(
-        "--tails", help="Also measure whether the cut tails of documents change the answers (minutes).")] = False,
+    tails: Annotated[bool, typer.Option("--tails", help="Also measure whether cut tails change the answers (minutes).")] = False,
     as_json: _AsJson = False,
 ) -> None:
     """Check data of any kind, with or without a spec. Exit code 1 if a check fails.
@@ -247,9 +241,7 @@ def _data_command(
     checked, trained_on = (read_source(path, symmetry, split) if path else None for path in (source, against))
     encoder = load_encoder(model or spec.model.base, spec.model)
     findings = check_source(checked, encoder, spec.training.batch_size, trained_on, _say(as_json))
-    if tails:
-        findings += check_tails(checked, encoder)
-    _show_findings(findings, as_json)
+    _show_findings(findings + (check_tails(checked, encoder) if tails else []), as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")
@@ -331,12 +323,9 @@ def _write_rows(rows: list[dict], out: Path | None) -> None:
 def _cluster_command(
     source: _Texts, method: Annotated[str, typer.Option(help="kmeans, agglomerative or communities.")] = "kmeans",
     k: Annotated[Optional[int], typer.Option("-k", help="How many clusters.")] = None,
-    threshold: Annotated[Optional[float], typer.Option(
-        help="A calibrated cosine, for agglomerative and communities.")] = None,
-    labels: Annotated[Optional[str], typer.Option(
-        help="A column with true labels: V-measure, ARI and purity; their number is k unless given.")] = None,
-    judge: Annotated[Optional[Path], typer.Option(
-        help="Ask which text does not belong; the answers go to this JSON file.")] = None,
+    threshold: _Threshold = None,
+    labels: Annotated[Optional[str], typer.Option(help="A column with true labels; k is their number if not given.")] = None,
+    judge: Annotated[Optional[Path], typer.Option(help="Ask which text does not belong; answers go to this file.")] = None,
     text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: _AsJson = False,
 ) -> None:
     "Cluster a file of texts, describe the clusters, and say how good they are."
@@ -369,13 +358,10 @@ def _cluster_command(
 @app.command("duplicates")
 def _duplicates_command(
     source: Annotated[Path, typer.Argument(help="Texts (one column), or pairs (anchor, positive).")],
-    calibrate: Annotated[Optional[Path], typer.Option(
-        help="Labelled pairs: anchor, positive, and label (0, 1) or score.")] = None,
-    same_from: Annotated[Optional[float], typer.Option(
-        help="With a score column: the lowest score that counts as the same.")] = None,
-    precision: Annotated[Optional[float], typer.Option(
-        help="The precision to calibrate for; without it, the best F1.")] = None,
-    threshold: Annotated[Optional[float], typer.Option(help="A threshold that was calibrated before.")] = None,
+    calibrate: Annotated[Optional[Path], typer.Option(help="Pairs: anchor, positive, and label (0, 1) or score.")] = None,
+    same_from: Annotated[Optional[float], typer.Option(help="The lowest score that counts as the same.")] = None,
+    precision: Annotated[Optional[float], typer.Option(help="Calibrate for this precision, not for the best F1.")] = None,
+    threshold: _Threshold = None,
     text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: _AsJson = False,
 ) -> None:
     "Find near-copies among texts, or decide about pairs, at a calibrated threshold."

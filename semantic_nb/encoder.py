@@ -104,7 +104,7 @@ def _facts(path: str) -> dict:
 def _check_shipped(model: "SentenceTransformer", path: str) -> None:
     "Refuse a model of the store that is no longer the one its manifest describes."
     shipped = _facts(path).get("encoder")
-    if shipped is None:
+    if not isinstance(shipped, dict):
         return
     identity = encoder_identity(model)
     different = [f"{key}: shipped {str(shipped.get(key))[:60]}, found {str(value)[:60]}"

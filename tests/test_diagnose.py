@@ -7,7 +7,7 @@ import pytest
 
 from semantic_nb.data.records import Finding, Judged
 from semantic_nb.diagnose import (
-    LAYER_OF_STAGE, budgets_of, conclude, judgments_finding, role_probe, stages_of, steps_table, untouched, waterfall)
+    budgets_of, conclude, judgments_finding, role_probe, stages_of, steps_table, untouched, waterfall)
 from semantic_nb.measure import Runs, compare
 from semantic_nb.model import Gate
 
@@ -27,7 +27,7 @@ def run(right, seed=0):
 def chain(**quality):
     levels = {"BM25": 0.3, "base": 0.5, "tuned, full size": 0.7, "tuned, served size": 0.68,
               "served index": 0.68} | quality
-    return waterfall({name: run(level) for name, level in levels.items()}, LAYER_OF_STAGE, JUDGED, "nDCG@10", BUDGETS)
+    return waterfall({name: run(level) for name, level in levels.items()}, JUDGED, "nDCG@10", BUDGETS)
 
 
 def gate(ship=True):
@@ -78,7 +78,8 @@ def test_where_the_gate_kept_the_base_the_chain_leads_through_it(domain):
                 {}, "nDCG@10")
     assert list(stages_of(runs, domain.spec, "test", shipped=False)) == ["BM25", "base", "base, served size", "served index"]
     assert "tuned, full size" in stages_of(runs, domain.spec, "test", shipped=True)
-    assert set(budgets_of(domain.spec)) <= set(LAYER_OF_STAGE)
+    every = {*stages_of(runs, domain.spec, "test", True), *stages_of(runs, domain.spec, "test", False)}
+    assert set(budgets_of(domain.spec)) <= every | {"compressed (stage 2)"}
 
 
 def test_the_probe_swaps_roles_only_where_they_have_prompts(domain, settings):
@@ -112,7 +113,7 @@ def test_a_whole_run_is_diagnosed_and_written(domain_folder, spec, settings):
 
 def test_a_stage_that_destroyed_what_was_learned_is_named_though_it_is_not_served():
     training = waterfall({"base": run(0.5), "learned (stage 1)": run(0.7), "compressed (stage 2)": run(0.05)},
-                         LAYER_OF_STAGE, JUDGED, "nDCG@10", {"compressed (stage 2)": 0.15})
+                         JUDGED, "nDCG@10", {"compressed (stage 2)": 0.15})
     assert conclude(chain(), (), gate(ship=False), "", training)[:2] == ("model", "fail")
 
 
@@ -141,7 +142,7 @@ def scores(*values):
 def test_a_loss_of_everything_fails_unless_a_few_questions_are_all_there_is(n, status):
     judged = Judged({q: q for q in QUERIES[:n]}, {q: {f"d{q}": 1} for q in QUERIES[:n]})
     steps = waterfall({"tuned, served size": scores(*[1] * n), "served index": scores(*[0] * n)},
-                      {"served index": "index"}, judged, "nDCG@10", BUDGETS)
+                      judged, "nDCG@10", BUDGETS)
     assert steps[0].status == status
     layer, _, sentence = conclude(steps, (), gate())
     assert layer == ("index" if status == "fail" else "") and (layer or sentence.startswith("Not enough evidence: 3"))
@@ -149,8 +150,8 @@ def test_a_loss_of_everything_fails_unless_a_few_questions_are_all_there_is(n, s
 
 def test_a_loss_that_is_not_shown_is_not_called_within_its_budget():
     values = [1] * N, [*[0] * 5, *[1] * (N - 5)]
-    steps = waterfall({"a": scores(*values[0]), "b": scores(*values[1])}, {"b": "index"}, JUDGED, "nDCG@10",
-                      {"b": 0.02})
+    steps = waterfall({"tuned, served size": scores(*values[0]), "served index": scores(*values[1])}, JUDGED,
+                      "nDCG@10", {"served index": 0.02})
     sentence = conclude(steps, (), gate())[-1]
     assert "within its budget" not in sentence
 

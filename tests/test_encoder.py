@@ -155,7 +155,7 @@ def test_a_model_without_a_transformer_loads(tmp_path, spec, settings):
 
 def kept_as(model, folder: Path) -> None:
     (folder.parent / "manifest.json").write_text(
-        json.dumps({"recipe": {"model": encoder_identity(model)}, "facts": {}}))
+        json.dumps({"recipe": {}, "facts": {"encoder": encoder_identity(model)}}))
 
 
 @pytest.mark.parametrize("name, old, new, field", [
@@ -173,7 +173,7 @@ def test_a_shipped_model_that_was_changed_is_refused_by_field(own_copy, spec, se
         load_encoder(str(own_copy), spec.model)
 
 
-@pytest.mark.parametrize("content", ["{}", '{"recipe": {"model": "a name"}}', '{"recipe": {"base": {}}}'])
+@pytest.mark.parametrize("content", ["{}", '{"facts": {"encoder": "a name"}}', '{"recipe": {"base": {}}}'])
 def test_a_manifest_that_describes_no_model_is_ignored(own_copy, spec, settings, content):
     (own_copy.parent / "manifest.json").write_text(content)
     assert load_encoder(str(own_copy), spec.model)
@@ -223,7 +223,7 @@ def test_matryoshka_turns_a_dot_model_into_a_cosine_one(dot_folder, domain, sett
 
 
 def test_the_dot_base_goes_through_the_whole_pipeline(dot_folder, domain_folder, settings):
-    from semantic_nb.pipeline import answer, build, open_run
+    from semantic_nb.pipeline import build, open_run
     from semantic_nb.spec import load_spec
     text = (domain_folder / "spec.toml").read_text()
     for old, new in (("dims = [32, 16, 8]", "dims = [768, 512, 256, 128, 64]"), ("\ndim = 16", "\ndim = 128"),
@@ -234,9 +234,9 @@ def test_the_dot_base_goes_through_the_whole_pipeline(dot_folder, domain_folder,
     (domain_folder / "spec.toml").write_text(text[:start] + f'base = "{dot_folder}"' + text[text.index("\n", start):])
     spec = load_spec(domain_folder / "spec.toml")
     built = build(spec, say=lambda line: None)
-    index, model, domain = open_run(spec)
-    assert index.facts["similarity"] == model.similarity_fn_name == ("cosine" if built.decision.ship else "dot")
-    assert index.index.d == 128 and len(answer("how to sort tables", index, model, domain, 3)) == 3
+    served = open_run(spec)
+    assert served.index.facts["similarity"] == served.model.similarity_fn_name == ("cosine" if built.decision.ship else "dot")
+    assert served.index.index.d == 128 and len(served.answer("how to sort tables", 3)) == 3
 
 
 def test_prompts_of_the_base_are_not_dropped_in_silence(tiny_model, spec, settings, tmp_path):

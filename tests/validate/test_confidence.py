@@ -327,7 +327,8 @@ def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spe
         monkeypatch.setattr(pipeline, name, lambda *_, value=value, **__: value)
     monkeypatch.setattr(cli, "_spec", lambda path: spec)
     monkeypatch.setattr(cli, "_say", lambda as_json: lambda line: None)
-    cli.run(None, False)
+    from typer.testing import CliRunner
+    assert CliRunner().invoke(cli.app, ["run"]).exit_code == 0
     folder = settings.runs_dir / f"{spec.name}-{settings.profile}"
     lines, content = (folder / "report.md").read_text(encoding="utf-8").splitlines(), json.loads(
         (folder / "report.json").read_text(encoding="utf-8"))
