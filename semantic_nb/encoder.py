@@ -71,8 +71,8 @@ def _check_whole(model: "SentenceTransformer", path: str) -> None:
     import torch
     from safetensors import safe_open
     if broken := [name for name, weight in model.named_parameters() if not weight.sum(dtype=torch.float32).isfinite()]:
-        raise ContractError("model.weights", f"{len(broken)} weights of {Path(path).name} hold values that are not finite, "
-                            f"the first is {broken[0]}",
+        raise ContractError("model.weights", f"{len(broken)} weights of {Path(path).name} hold values that are not "
+                            f"finite, the first is {broken[0]}",
                             "one of them is enough to make every vector NaN, and training on it diverges",
                             "copy the model again, or take the checkpoint before")
     inner = getattr(model[0], "model", None)
@@ -80,7 +80,8 @@ def _check_whole(model: "SentenceTransformer", path: str) -> None:
         return
     tokens, rows = len(model.tokenizer), inner.get_input_embeddings().num_embeddings
     if tokens < rows / 2:
-        raise ContractError("model.tokenizer", f"the tokenizer of {Path(path).name} knows {tokens} tokens, its weights {rows:,}",
+        raise ContractError("model.tokenizer",
+                            f"the tokenizer of {Path(path).name} knows {tokens} tokens, its weights {rows:,}",
                             "most words are then the same unknown one, and every text looks like every other",
                             "put the tokenizer's files back into the folder")
     file = Path(path) / "model.safetensors"
@@ -124,8 +125,9 @@ def _files_stamp(path: str) -> tuple:
 
 def _memory_stamp(model: "SentenceTransformer") -> tuple:
     "What differs as soon as weights, tokenizer, prompts, length or similarity of a loaded model are changed."
+    tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
     changes = sum(weight._version for weight in model.parameters())
-    return (changes, id(getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)), len(model.tokenizer), str(model.prompts), model.max_seq_length,
+    return (changes, id(tokenizer), len(model.tokenizer), str(model.prompts), model.max_seq_length,
             model.similarity_fn_name, str(model.device))
 
 def _load(path: str, device: str | None) -> "SentenceTransformer":
@@ -189,7 +191,7 @@ def _declare(model: "SentenceTransformer", path: str, spec: ModelSpec) -> None:
         raise ContractError("model.similarity",
                             f"the model says it was trained for {similarity}, the spec says {spec.similarity}",
                             "the order by cosine and by dot product differ",
-                            f'similarity = "{similarity}", or save the model again with the similarity_fn_name that is true')
+                            f'similarity = "{similarity}", or save the model again with its true similarity_fn_name')
     model.similarity_fn_name = similarity
 
 _PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
