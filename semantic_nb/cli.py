@@ -73,7 +73,7 @@ def check(spec: SpecPath = None, as_json: AsJson = False) -> None:
     from semantic_nb.data.domain import load_domain
     spec = _spec(spec)
     domain = load_domain(spec)
-    tables = {"map": pipeline_map(spec), "checklist": checklist(spec),
+    tables = {"map": pipeline_map(spec), "checklist": checklist(),
               "findings": findings_table([*domain.findings, *require_pairs(domain.pairs, spec.data.symmetry_reason)])}
     _show({name: table.rows for name, table in tables.items()}, as_json, "\n\n".join(map(str, tables.values())))
 

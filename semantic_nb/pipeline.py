@@ -283,7 +283,7 @@ def _markdown(content: dict, spec: PipelineSpec, built: Built) -> str:
               "## Clusters", f"Coherence: {content['coherence']}",
               "## Data",
               str(Table([{k: f[k] for k in ("id", "status", "count", "evidence")} for f in content["findings"]])),
-              "## Pipeline map", str(pipeline_map(spec, seen)), "## Checklist", str(checklist(spec)),
+              "## Pipeline map", str(pipeline_map(spec, seen)), "## Checklist", str(checklist()),
               "## Made with", ", ".join(f"{name} {version}" for name, version in content["versions"].items())
               + f", Python {content['python']}, seed {content['seed']}"]
     return "\n\n".join(part for part in parts if part) + "\n"

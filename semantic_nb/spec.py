@@ -100,7 +100,6 @@ class _ValidationSpec(_Section):
     audit_dims: tuple[int, ...]
     map_keys: tuple[str, ...] = ()  # metadata that colour the map
 
-# %% ../nbs/01_spec.ipynb #979044d9
 class PipelineSpec(_Section):
     "A whole pipeline, decided. `folder` is where its files lie."
     name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
@@ -273,8 +272,10 @@ def parse_spec(raw: Mapping[str, Any], folder: Path) -> PipelineSpec:
     try:
         spec = PipelineSpec.model_validate({**raw, "folder": folder})
     except ValidationError as error:
-        # a threshold may be of two types, and pydantic complains once for each: the first is enough
-        problems = [one for one in error.errors() if one["loc"][1:] != ("threshold", "float")]
+        problems = error.errors()
+        entered = {one["loc"][:2] for one in problems if len(one["loc"]) > 2}
+        # not what pydantic adds: the second type of a threshold, and that a list is short of its bad entry
+        problems = [p for p in problems if p["loc"] not in entered and p["loc"][1:] != ("threshold", "float")]
         raise ContractError.all_of([_section_mistake(problem) for problem in problems]) from None
     if mistakes := broken_rules(spec):
         raise ContractError.all_of(mistakes)
@@ -284,8 +285,7 @@ def parse_spec(raw: Mapping[str, Any], folder: Path) -> PipelineSpec:
 def load_spec(path: Path | None = None) -> PipelineSpec:
     """Read and check a spec.toml, by default the one that settings.ini names. Raises `ContractError` as `parse_spec`;
     `spec.file` for a file that cannot be read, `core.settings` if none is named."""
-    path = path or Settings.current().spec
-    if path is None:
+    if (path := path or Settings.current().spec) is None:
         raise ContractError("core.settings", "no settings.ini here or in any folder above, and no spec is named",
                             "nobody has said which pipeline is meant", "work inside a checkout, or name a spec.toml")
     path = Path(path)
