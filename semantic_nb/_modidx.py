@@ -286,8 +286,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'semantic_nb/data/leakage.py'),
                                           'semantic_nb.data.leakage._near_texts': ( '02_data/leakage.html#_near_texts',
                                                                                     'semantic_nb/data/leakage.py'),
-                                          'semantic_nb.data.leakage._no_documents': ( '02_data/leakage.html#_no_documents',
-                                                                                      'semantic_nb/data/leakage.py'),
                                           'semantic_nb.data.leakage._same_texts': ( '02_data/leakage.html#_same_texts',
                                                                                     'semantic_nb/data/leakage.py'),
                                           'semantic_nb.data.leakage._shared_answers': ( '02_data/leakage.html#_shared_answers',

@@ -90,6 +90,7 @@ class _ClusteringSpec(_Section):
     labelled: str | None = None
     precision: float | None = Field(None, gt=0, le=1)  # None: calibrate for the best F1
 
+# %% ../nbs/01_spec.ipynb #f27e7d7d
 class _ValidationSpec(_Section):
     metric: str = Field(pattern=r"^(nDCG|P|R|RR)@\d+$")
     k: int = Field(ge=1)
@@ -283,8 +284,7 @@ def parse_spec(raw: Mapping[str, Any], folder: Path) -> PipelineSpec:
 
 # %% ../nbs/01_spec.ipynb #69f1bf78
 def load_spec(path: Path | None = None) -> PipelineSpec:
-    """Read and check a spec.toml, by default the one that settings.ini names. Raises `ContractError` as `parse_spec`;
-    `spec.file` for a file that cannot be read, `core.settings` if none is named."""
+    "Read and check a spec.toml, by default settings.ini's. Raises as `parse_spec`, or `spec.file`, `core.settings`."
     if (path := path or Settings.current().spec) is None:
         raise ContractError("core.settings", "no settings.ini here or in any folder above, and no spec is named",
                             "nobody has said which pipeline is meant", "work inside a checkout, or name a spec.toml")

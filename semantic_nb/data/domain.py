@@ -147,15 +147,15 @@ def load_corpus(spec: PipelineSpec) -> Corpus:
         miner(folder / "corpus.jsonl")
     recipe = {"miner": spec.data.corpus, "source": file_hash(Path(module.__file__)),
               "python": platform.python_version(), "groups": fingerprint([copy_groups, *NEAR_COPY_CODE])}
-    mined = Artifact.make("corpus", recipe, build, "data", packages=getattr(module, "MINED_PACKAGES", ()))
+    packages = getattr(module, "MINED_PACKAGES", ())
+    mined = Artifact.make("corpus", recipe, build, layer="data", packages=packages)
     return read_corpus(mined.path / "corpus.jsonl")
 
 def stored_groups(corpus: Corpus) -> np.ndarray:
     "`copy_groups` of a corpus, computed once and kept in the store."
-    def build(folder: Path) -> None:
-        np.save(folder / "groups.npy", copy_groups(corpus))
     recipe = {"corpus": corpus.content, "threshold": NEAR_COPY, "code": fingerprint([copy_groups, *NEAR_COPY_CODE])}
-    stored = Artifact.make("groups", recipe, build, "data", packages=("scikit-learn",))
+    stored = Artifact.make("groups", recipe, lambda folder: np.save(folder / "groups.npy", copy_groups(corpus)),
+                           layer="data", packages=("scikit-learn",))
     return np.load(stored.path / "groups.npy")
 
 # %% ../../nbs/02_data.ipynb #4522eee2

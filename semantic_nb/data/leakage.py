@@ -108,6 +108,9 @@ def _clean(items: Judged | PairSet | Sequence[str], rows: Iterable[int]) -> Judg
 
 # %% ../../nbs/02_data/leakage.ipynb #a257e083
 _MAX_TOUCHED = 0.05
+_NO_DOCUMENTS = {"evidence": "neither side names a document"}
+_ONE_SIDED = {"status": "doubt", "fix": "name the corpus id behind each positive",
+              "evidence": "not enough evidence: the two sides do not name their documents in the same way"}
 
 def find_leaks(test: Judged | PairSet | Sequence[str], train: Judged | PairSet | Sequence[str],
                threshold: float = NEAR_COPY) -> Leakage:
@@ -116,11 +119,7 @@ def find_leaks(test: Judged | PairSet | Sequence[str], train: Judged | PairSet |
     Same text: equal as `canonical_text`. Near-copy: not the same, but a near-copy (`near_copies`). Shared document: a
     document with a grade above 0 on both sides; for pairs also the same positive. Both texts of a symmetric pair ask.
     Status: ok if no item is touched, fail if more than 5 % of them are, else doubt.
-
-    Raises:
-        ContractError: `data.empty` if a side has no items, `data.leakage` if it is none of the
-            types, `data.threshold` as `near_copies`.
-    """
+    Raises `ContractError`: `data.empty` for a side without items, `data.leakage` for another type, `data.threshold`."""
     held, seen = _leak_side(test, "the held-out side"), _leak_side(train, "training")
     same = _leak_rows(held, seen, "same text", _same_texts(held, seen))
     near = _leak_rows(held, seen, "near-copy", _near_texts(held, seen, threshold))
@@ -131,13 +130,8 @@ def find_leaks(test: Judged | PairSet | Sequence[str], train: Judged | PairSet |
                 _leak_finding("near_copy", near, n, f"are a near-copy of a training item (cosine >= {threshold})"),
                 _leak_finding("shared_document", shared, n, "are answered by a document that answers a training item"))
     if not set(held.answers) & set(seen.answers):
-        findings = (*findings[:2], _no_documents(findings[2], bool(held.answers or seen.answers)))
+        lack = _ONE_SIDED if held.answers or seen.answers else _NO_DOCUMENTS
+        findings = (*findings[:2], replace(findings[2], **lack))
     untouched = [item for item in range(n) if item not in same | near | shared]
     return Leakage(findings, (*same.values(), *near.values(), *shared.values()),
                    tuple(held.ids[item] for item in untouched), _clean(test, untouched))
-
-def _no_documents(finding: Finding, one_sided: bool) -> Finding:
-    if not one_sided:
-        return replace(finding, evidence="neither side names a document")
-    return replace(finding, status="doubt", fix="name the corpus id behind each positive",
-                   evidence="not enough evidence: the two sides do not name their documents in the same way")

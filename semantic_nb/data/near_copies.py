@@ -55,8 +55,7 @@ def _tfidf(texts: Sequence[str], characters: int) -> sparse.csr_matrix:
     weights = TfidfVectorizer(analyzer=lambda text: text_features(text[:characters]), sublinear_tf=True,
                               dtype=np.float32).fit_transform(texts)
     frequency = np.bincount(weights.indices, minlength=weights.shape[1])
-    rank = np.argsort(np.argsort(frequency, kind="stable")).astype(np.int32)
-    ordered = sparse.csr_matrix((weights.data, rank[weights.indices], weights.indptr), shape=weights.shape)
+    ordered = weights[:, np.argsort(frequency, kind="stable")]
     ordered.sort_indices()
     return ordered
 
@@ -77,16 +76,15 @@ def _prefixes(vectors: sparse.csr_matrix, rest: np.ndarray, cut: float) -> tuple
 # %% ../../nbs/02_data/near_copies.ipynb #b6b8ddef
 _ROUNDING, _STEP, _WORK = 1e-4, 0.05, 1000
 
-def _prefix_end(left: sparse.csr_matrix, right: sparse.csr_matrix,
-                rests: tuple[np.ndarray, np.ndarray], threshold: float) -> float:
+def _prefix_end(left: sparse.csr_matrix, right: sparse.csr_matrix, rests: Sequence, threshold: float) -> float:
     """Where prefixes end: the threshold (less `_ROUNDING`, for float32), or lower while the product
     costs up to `_WORK` multiplications per row."""
     def cost(cut: float) -> float:
         counts = [np.bincount(side.indices[rest >= cut], minlength=side.shape[1]).astype(float)
                   for side, rest in zip((left, right), rests)]
         return counts[0] @ counts[1]
-    cut, limit = threshold - _ROUNDING, _WORK * (left.shape[0] + right.shape[0])
-    while cut > 2 * _STEP and cost(cut - _STEP) <= limit:
+    cut = threshold - _ROUNDING
+    while cut > 2 * _STEP and cost(cut - _STEP) <= _WORK * (left.shape[0] + right.shape[0]):
         cut -= _STEP
     return cut
 
@@ -120,13 +118,9 @@ def _at_least(left: sparse.csr_matrix, right: sparse.csr_matrix, i: np.ndarray, 
 
 def _first_equal(vectors: sparse.csr_matrix) -> np.ndarray:
     "For each row, the first row that equals it, shape (n,); a row without any word equals only itself."
-    first: dict[bytes, int] = {}
-    equal = np.arange(vectors.shape[0])
-    for row, (start, end) in enumerate(pairwise(vectors.indptr)):
-        if end > start:
-            words = vectors.indices[start:end].tobytes() + vectors.data[start:end].tobytes()
-            equal[row] = first.setdefault(words, row)
-    return equal
+    words = [vectors.indices[a:b].tobytes() + vectors.data[a:b].tobytes() for a, b in pairwise(vectors.indptr)]
+    first: dict[bytes | int, int] = {}
+    return np.array([first.setdefault(key or row, row) for row, key in enumerate(words)], dtype=int)
 
 # %% ../../nbs/02_data/near_copies.ipynb #45fd060a
 def _best_match(left: sparse.csr_matrix, right: sparse.csr_matrix, threshold: float) -> tuple[np.ndarray, np.ndarray]:
@@ -166,17 +160,12 @@ NEAR_COPY = 0.85
 def near_copies(texts: Sequence[str], others: Sequence[str] | None = None, threshold: float = NEAR_COPY,
                 characters: int = 1000) -> tuple[np.ndarray, np.ndarray]:
     """Links between near-copies, (m, 2) int, and their cosines, (m,) float32: TF-IDF cosine of the first
-    `characters` of each text >= `threshold`.
+    `characters` of each text >= `threshold`. Exact: prefix filtering leaves out only what cannot reach it.
 
     With `others`: one link (text, other) for each text that has a near-copy, the best one, the first of equals.
-    Without: links i < j within `texts`, enough of them to connect every group of near-copies; a text with the same
-    words as an earlier one is linked to the first of them. Exact: prefix filtering leaves out only pairs that cannot
-    reach the threshold (Chaudhuri, Ganti & Kaushik 2006; Bayardo, Ma & Srikant 2007). The weights come from all texts
-    given, so a cosine depends a little on the company. An empty text has no near-copy.
-
-    Raises:
-        ContractError: `data.threshold` for a threshold that is not above 0 and at most 1.
-    """
+    Without: links i < j within `texts`, enough of them to connect every group of near-copies. The weights come from
+    all texts given, so a cosine depends a little on the company. An empty text has no near-copy.
+    Raises `ContractError`: `data.threshold` for a threshold that is not above 0 and at most 1."""
     if not 0 < threshold <= 1:
         raise ContractError("data.threshold", f"{threshold} is no threshold for near-copies",
                             "at 0 every text is a copy of every other, and no cosine is above 1",

@@ -47,9 +47,8 @@ def read_rows(path: Path) -> list[dict]:
 # %% ../../nbs/02_data/records.ipynb #e2fb4f0c
 def _read_json_lines(path: Path) -> list[dict]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n"), 1):
-        if not line.strip():
-            continue
+    lines = enumerate(path.read_text(encoding="utf-8").split("\n"), 1)
+    for number, line in ((number, line) for number, line in lines if line.strip()):
         try:
             rows.append(json.loads(line))
             if "\\u" in line:
@@ -132,6 +131,7 @@ def write_corpus(corpus: Corpus, path: Path) -> Path:
     path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     return path
 
+# %% ../../nbs/02_data/records.ipynb #29a6f458
 def _need_columns(rows: Sequence[Mapping], names: Sequence[str], path: Path) -> Sequence[Mapping]:
     for number, row in enumerate(rows, 1):
         if missing := [name for name in names if name not in row]:
