@@ -214,13 +214,11 @@ def load_domain(spec: PipelineSpec) -> Domain:
     held = held_out_documents(whole, groups, splits.values())
     questions = {text for split in splits.values() for text in split.queries.values()}
     checked = [(*leak_free(pairs, held, questions), noted) for pairs, noted in sources]
-    for pairs, finding, _ in checked:
-        if not len(pairs):
-            mistakes.append(ContractError("data.pairs", f"no pair of {pairs.name} is left: {finding.evidence}",
-                                          "training needs pairs that no test query touches",
-                                          "add documents or pairs that the judged queries do not need"))
-    if mistakes:
-        raise ContractError.all_of(mistakes)
+    if empty := [ContractError("data.pairs", f"no pair of {clean.name} is left: {finding.evidence}",
+                               "training needs pairs that no test query touches",
+                               "add documents or pairs that the judged queries do not need")
+                 for clean, finding, _ in checked if not len(clean)]:
+        raise ContractError.all_of(empty)
     limit = Settings.current().pairs
     pairs = tuple(clean.take(_by_hash(clean.anchors, limit)) for clean, _, _ in checked)
     findings = [_giant_group(groups.tolist()), *(one for _, finding, noted in checked for one in (*noted, finding))]
