@@ -35,7 +35,8 @@ def counts(found):
     (("q", "sort the list of names", {"d1": 1}), [1, 0, 1]),
 ])
 def test_each_grade_is_found_and_no_other(item, expected):
-    found = find_leaks(judged([item, *((f"o{i}", f"unrelated thing number {i}", {f"o{i}": 1}) for i in range(3))]), TRAIN)
+    others = [(f"o{i}", f"unrelated thing number {i}", {f"o{i}": 1}) for i in range(3)]
+    found = find_leaks(judged([item, *others]), TRAIN)
     assert counts(found) == expected
     assert [finding.id for finding in found.findings] == ["data.leakage.same_text", "data.leakage.near_copy",
                                                           "data.leakage.shared_document"]
