@@ -15,10 +15,10 @@ import numpy as np
 from .data.clicks import filter_clicks
 from .core import ContractError
 from .data.records import (
-    Corpus, Finding, Judged, PairSet, duplicate_pairs, read_corpus, read_judged, read_pairs, read_rows)
+    Corpus, Finding, Judged, PairSet, read_corpus, read_judged, read_pairs, read_rows)
 from .encoder import encode
 from .data.leakage import find_leaks
-from .data.near_copies import near_copies, text_features
+from .data.near_copies import duplicate_pairs, near_copies, text_features
 from .validate.tails import boilerplate, tail_effect, tails_finding, truncation_by_role
 from .data.symmetry import mixture_finding
 from .loss.negatives import false_negatives, negatives_finding

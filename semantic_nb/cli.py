@@ -83,7 +83,7 @@ def _check_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
     decided = _spec(spec)
     domain = load_domain(decided)
     findings = [*domain.findings, *require_pairs(domain.pairs, decided.data.symmetry_reason)]
-    tables = {"map": pipeline_map(decided), "checklist": checklist(decided), "findings": findings_table(findings)}
+    tables = {"map": pipeline_map(decided), "checklist": checklist(), "findings": findings_table(findings)}
     _show({name: table.rows for name, table in tables.items()}, as_json, "\n\n".join(map(str, tables.values())))
 
 # %% ../nbs/plumbing/cli.ipynb #50e4d14f

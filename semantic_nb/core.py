@@ -34,14 +34,27 @@ class ContractError(Exception):
         symptom: what was seen, with the offending values.
         cause: why that matters.
         fix: what to do about it.
+        more: where several things are wrong at once, a refusal for each of them.
     """
-    def __init__(self, layer: str, symptom: str, cause: str, fix: str):
-        self.layer, self.symptom, self.cause, self.fix = layer, symptom, cause, fix
+    def __init__(self, layer: str, symptom: str, cause: str, fix: str, more: "tuple[ContractError, ...]" = ()):
+        self.layer, self.symptom, self.cause, self.fix, self.more = layer, symptom, cause, fix, more
         super().__init__(f"[{layer}] {symptom}\nWhy it matters: {cause}\nFix: {fix}")
 
-    def as_dict(self) -> dict[str, str]:
-        "The four parts, for `--json`."
-        return {"layer": self.layer, "symptom": self.symptom, "cause": self.cause, "fix": self.fix}
+    def as_dict(self) -> dict[str, Any]:
+        "The four parts, for `--json`, and `more`: those of each single mistake, where there are several."
+        parts = {"layer": self.layer, "symptom": self.symptom, "cause": self.cause, "fix": self.fix}
+        return parts | ({"more": [error.as_dict() for error in self.more]} if self.more else {})
+
+    @classmethod
+    def all_of(cls, errors: "Sequence[ContractError]") -> "ContractError":
+        "One refusal for all of these, each once and in their order; `layer` is the first one's."
+        single = tuple({str(one): one for error in errors for one in (error.more or (error,))}.values())
+        if len(single) == 1:
+            return single[0]
+        symptoms = "".join(f"\n{number}. [{one.layer}] {one.symptom}" for number, one in enumerate(single, 1))
+        fixes = "".join(f"\n{number}. {one.fix}" for number, one in enumerate(single, 1))
+        return cls(single[0].layer, f"{len(single)} mistakes:{symptoms}",
+                   "; ".join(dict.fromkeys(one.cause for one in single)), fixes, single)
 
 # %% ../nbs/plumbing/core.ipynb #1e258264
 @contextmanager
@@ -159,6 +172,7 @@ def fingerprint(thing: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 def _written(thing: Any) -> str:
+    thing = inspect.unwrap(thing)  # a cached function is what it caches; its own text would hold an address in memory
     if not inspect.isfunction(thing):
         return str(thing)
     tree = ast.parse(textwrap.dedent(inspect.getsource(thing)))

@@ -19,7 +19,7 @@ import numpy as np
 from .core import Artifact, ContractError, Settings, fingerprint
 from .encoder import corpus_vectors, encode, encoder_identity, truncate
 from .measure import Run, as_run
-from .spec import FLAT_LIMIT, POINTS_PER_LIST, IndexSpec
+from .spec import INDEX_LIMITS, IndexSpec
 from .data.domain import Domain
 from .data.records import Corpus
 
@@ -33,14 +33,14 @@ def choose_type(spec: IndexSpec, n: int) -> str:
     flat vectors exceed `memory_mb`, else ivf."""
     if spec.type != "auto":
         return spec.type
-    if n < FLAT_LIMIT:
+    if n < INDEX_LIMITS["flat"]:
         return "flat"
     return "ivfpq" if spec.memory_mb and n * spec.dim * 4 / 2**20 > spec.memory_mb else "ivf"
 
 # %% ../nbs/07_index.ipynb #4c8d8f85
 def lists_for(n: int) -> int:
     "Number of IVF lists: 4 sqrt(n) (FAISS' guidelines: 4 to 16), but never fewer than 39 training points per list."
-    return max(1, min(int(4 * np.sqrt(n)), n // POINTS_PER_LIST))
+    return max(1, min(int(4 * np.sqrt(n)), n // INDEX_LIMITS["points_per_list"]))
 
 # %% ../nbs/07_index.ipynb #6dbcec4e
 def build_index(vectors: np.ndarray, spec: IndexSpec, seed: int = 1) -> "faiss.Index":
@@ -81,11 +81,12 @@ def _check_indexable(vectors: np.ndarray, spec: IndexSpec) -> None:
                             "truncate() normalises again after the cut")
 
 def _check_points(n: int, nlist: int, kind: str) -> None:
-    if n < nlist * POINTS_PER_LIST or (kind == "ivfpq" and n < 256):
+    points = INDEX_LIMITS["points_per_list"]
+    if n < nlist * points or (kind == "ivfpq" and n < 256):
         codes = " and 256 codes" if kind == "ivfpq" else ""
         raise ContractError("index.training", f"{n} vectors for {nlist} lists{codes}",
-                            f"k-means wants {POINTS_PER_LIST} points per list; starved lists are noise",
-                            f'type = "flat", or nlist <= {max(1, n // POINTS_PER_LIST)}')
+                            f"k-means wants {points} points per list; starved lists are noise",
+                            f'type = "flat", or nlist <= {max(1, n // points)}')
 
 def _code_size(dim: int) -> int:
     "The largest divisor of `dim` that leaves 8 numbers or more to a code."

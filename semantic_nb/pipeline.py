@@ -311,7 +311,7 @@ def _markdown(content: dict, built: Built) -> str:
     parts += ["## Clusters", f"Coherence: {content['coherence']}", "## Data",
               _columns(content["findings"], "id", "status", "count", "evidence"),
               "## Pipeline map", str(pipeline_map(built.domain.spec, seen)),
-              "## Checklist", str(checklist(built.domain.spec)),
+              "## Checklist", str(checklist()),
               "## Made with", ", ".join(f"{name} {version}" for name, version in content["versions"].items())
               + f", Python {content['python']}, seed {content['seed']}"]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -7,7 +7,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.brief import implementation_brief, checklist, pipeline_map
 from semantic_nb.core import ContractError
-from semantic_nb.spec import RULES, load_spec, parse_spec
+from semantic_nb.spec import SPEC_RULES, broken_rules, load_spec, parse_spec
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "data" / "pydocs"
@@ -91,7 +91,7 @@ def test_only_descending_sizes_from_the_models_own_pass(dims):
 
 def test_renderings_say_what_the_spec_says():
     spec = load_spec(FOLDER / "spec.toml")
-    assert len(checklist(spec).rows) == len(RULES) and all(row["kept"] == "yes" for row in checklist(spec).rows)
+    assert [row["rule"] for row in checklist().rows] == [rule.id for rule in SPEC_RULES] and not broken_rules(spec)
     assert str(spec.index.dim) in str(pipeline_map(spec)) and spec.model.base in implementation_brief(
         spec) and "never `.fit()`" in implementation_brief(spec)
 
@@ -109,3 +109,50 @@ def test_two_sources_of_one_name_are_refused():
     raw["data"]["pairs"] *= 2
     with pytest.raises(ContractError, match="data.pair_names"):
         parse_spec(raw, FOLDER)
+
+
+def single(refusal):
+    return [error.layer for error in refusal.value.more]
+
+
+def test_everything_that_the_sections_lack_is_named_at_once():
+    raw = copy.deepcopy(RAW)
+    del raw["data"]["symmetry"]
+    raw["data"]["pairs"][0]["sauce"] = "clicks"
+    raw["training"]["batch_size"] = 1
+    raw["clustering"]["threshold"] = "guess"
+    del raw["validation"]["k"]
+    raw["index"]["dim"] = 100                                    # a broken rule comes after what is missing
+    with pytest.raises(ContractError) as refusal:
+        parse_spec(raw, FOLDER)
+    assert single(refusal) == ["data.symmetry", "data.pairs.0.sauce", "loss.batch_size",
+                               "cluster.threshold.literal['calibrate']", "validate.k"]
+    assert refusal.value.layer == "data.symmetry" and "5. [validate.k] not declared" in str(refusal.value)
+
+
+def test_every_broken_rule_is_named_at_once_in_the_order_of_the_rules():
+    raw = copy.deepcopy(RAW)
+    raw["clustering"]["threshold"] = 0.8
+    raw["index"]["dim"] = 100
+    raw["loss"]["scale"] = 1.0
+    raw["model"]["base_reason"] = ""
+    with pytest.raises(ContractError) as refusal:
+        parse_spec(raw, FOLDER)
+    expected = ["model.base", "loss.scale", "index.dim", "cluster.threshold"]
+    assert single(refusal) == expected and refusal.value.layer == "model.base"
+    content = refusal.value.as_dict()
+    assert [error["layer"] for error in content["more"]] == expected
+    for number, error in enumerate(refusal.value.more, 1):
+        assert f"{number}. [{error.layer}] {error.symptom}" in content["symptom"]
+        assert f"{number}. {error.fix}" in content["fix"]
+
+
+def test_a_single_mistake_is_refused_as_itself():
+    raw = copy.deepcopy(RAW)
+    raw["index"]["dim"] = 100
+    with pytest.raises(ContractError) as refusal:
+        parse_spec(raw, FOLDER)
+    rule = next(rule for rule in SPEC_RULES if rule.id == "index.dim")
+    assert refusal.value.as_dict() == {
+        "layer": "index.dim", "cause": rule.reason, "fix": rule.fix,
+        "symptom": "index or audit at [100], the model is trained at [384, 256, 128, 64, 32]"}

@@ -16,7 +16,7 @@ from difflib import SequenceMatcher
 import numpy as np
 
 from ..core import ContractError
-from .records import MAX_UNRESOLVED, Corpus, Finding, PairSet
+from .records import _MAX_UNRESOLVED, Corpus, Finding, PairSet
 
 # %% ../../nbs/02_data/clicks.ipynb #d187d9c0
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
         raise ContractError("data.clicks.empty", f"{len(rows)} searches, and no click",
                             "only a click says what somebody found relevant",
                             "log the document and the position of each click")
-    if len(lost) > MAX_UNRESOLVED * (len(at) + len(lost)):
+    if len(lost) > _MAX_UNRESOLVED * (len(at) + len(lost)):
         raise _unusable(rows, lost, len(at))
     searches = [(_key(row, "session", number), queries[number], pages[number]) for number, row in enumerate(rows)]
     first = {search: number for number, search in reversed([*enumerate(searches)])}
@@ -96,7 +96,7 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
                     for k, document in enumerate(pages[n] or (), 1))
     pairs = {pair: place for place, pair in enumerate(dict.fromkeys((q, d) for q, d, _ in [*at.values(), *shown]))}
     empty = {number for number, page in enumerate(pages) if not page}
-    told = not empty & {*at, *lost} and len(empty) <= MAX_UNRESOLVED * len(rows)
+    told = not empty & {*at, *lost} and len(empty) <= _MAX_UNRESOLVED * len(rows)
     return ClickLog(tuple(at), np.array([pairs[q, d] for q, d, _ in at.values()]), tuple(pairs),
                     _by_rank(Counter(at.values()), pairs),
                     _by_rank(shown, pairs) if told else None, len(first),

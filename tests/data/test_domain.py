@@ -9,7 +9,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus, Judged, PairSet, read_corpus, read_judged
 from semantic_nb.data.domain import (
-    copy_groups, giant_component, held_out_documents, leak_free, load_domain, pairs_from_documents, parts,
+    _giant_group, _with_documents, copy_groups, held_out_documents, leak_free, load_domain, pairs_from_documents, parts,
     split_queries)
 
 links = st.dictionaries(st.sampled_from("abcdefgh"),
@@ -59,7 +59,7 @@ def test_parts_do_not_depend_on_the_order():
 
 
 def test_a_giant_component_is_a_doubt():
-    assert giant_component([0] * 9 + [1]).status == "doubt" and giant_component(list(range(20))).status == "ok"
+    assert _giant_group([0] * 9 + [1]).status == "doubt" and _giant_group(list(range(20))).status == "ok"
 
 
 def test_the_anchor_sentence_leaves_the_positive():
@@ -76,7 +76,6 @@ def test_a_loaded_domain_shares_nothing_with_its_tests(domain):
 
 
 def test_a_larger_profile_contains_the_smaller(spec, settings):
-    from dataclasses import replace
     domains = []
     for pairs, documents in ((5, 40), (12, 50)):
         with replace(settings, pairs=pairs, documents=documents).active():
@@ -109,11 +108,10 @@ def test_scifact_shares_documents_between_its_splits():
 
 
 def test_a_positive_that_is_a_document_is_known_and_dropped_with_it(domain):
-    from semantic_nb.data.domain import with_documents
     corpus = domain.corpus
     pairs = PairSet("faq", "asymmetric", ("one question", "another question", "a third question"),
                     (corpus.texts[0].upper(), corpus.passages[1], "no document at all"))
-    known = with_documents(pairs, corpus)
+    known = _with_documents(pairs, corpus)
     assert known.documents == (corpus.ids[0], corpus.ids[1], "")
     kept, finding = leak_free(known, {corpus.ids[0]}, set())
     assert kept.anchors == pairs.anchors[1:] and finding.count == 1
@@ -148,3 +146,45 @@ def test_a_source_without_a_path_does_not_become_the_annotations(spec, settings)
         broken = spec.model_copy(update={"data": spec.data.model_copy(update={"pairs": (source,)})})
         with pytest.raises(ContractError, match=r"data.pairs\] faq"):
             load_domain(broken)
+
+
+def test_everything_that_is_wrong_with_the_files_is_named_at_once_in_the_order_of_repair(domain_folder, settings, spec):
+    corpus = (domain_folder / "corpus.jsonl").read_text().splitlines()
+    (domain_folder / "corpus.jsonl").write_text("\n".join([*corpus, corpus[0]]) + "\n")
+    queries = (domain_folder / "queries.jsonl").read_text()
+    (domain_folder / "queries.jsonl").write_text(queries.replace("how to ", "", 1).replace('"text"', '"question"', 1))
+    (domain_folder / "qrels" / "dev.tsv").unlink()
+    test = domain_folder / "qrels" / "test.tsv"
+    test.write_text(test.read_text().replace("\t2\n", "\tgood\n", 1))
+    (domain_folder / "faq.csv").write_text("question,answer\na,b\n")
+    faq = spec.data.pairs[0].model_copy(update={"name": "faq", "source": "clicks", "path": "faq.csv"})
+    broken = spec.model_copy(update={"data": spec.data.model_copy(update={"pairs": (*spec.data.pairs, faq)})})
+    with pytest.raises(ContractError) as refusal:
+        load_domain(broken)
+    named = [(error.layer, error.symptom) for error in refusal.value.more]
+    assert [layer for layer, _ in named] == ["data.duplicate_id", "data.columns", "data.file", "data.qrels",
+                                             "data.columns"]
+    for (_, symptom), name in zip(named, ("corpus.jsonl", "queries.jsonl", "dev.tsv", "test.tsv", "faq.csv")):
+        assert name in symptom
+    assert refusal.value.layer == "data.duplicate_id" and "5. [data.columns]" in str(refusal.value)
+
+
+def test_judgments_are_resolved_against_queries_and_corpus_where_these_can_be_read(domain_folder, settings, spec):
+    with (domain_folder / "qrels" / "dev.tsv").open("a") as file:
+        file.write("q999\tsort_tables\t1\n")
+    with (domain_folder / "qrels" / "train.tsv").open("a") as file:
+        file.writelines(f"q0\tgone_{i}\t1\n" for i in range(9))
+    with pytest.raises(ContractError) as refusal:
+        load_domain(spec)
+    assert [error.layer for error in refusal.value.more] == ["data.qrels"] * 2
+    assert "q999" in refusal.value.symptom and "train.tsv has 9 of" in refusal.value.symptom
+
+
+def test_every_source_that_has_nothing_left_is_named(domain_folder, settings, spec):
+    qrels = domain_folder / "qrels"
+    (qrels / "train.tsv").write_text((qrels / "test.tsv").read_text())
+    only = spec.data.pairs[0]
+    twins = spec.data.model_copy(update={"pairs": (only, only.model_copy(update={"name": "twin"}))})
+    with pytest.raises(ContractError) as refusal:
+        load_domain(spec.model_copy(update={"data": twins}))
+    assert ["questions is left" in refusal.value.symptom, "twin is left" in refusal.value.symptom] == [True, True]

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.core import ContractError
+from semantic_nb.data.near_copies import duplicate_pairs
 from semantic_nb.data.records import (
-    Corpus, PairSet, duplicate_pairs, over_length, read_corpus, read_judged, read_pairs, read_rows, write_corpus)
+    Corpus, Judged, PairSet, over_length, read_corpus, read_judged, read_pairs, read_rows, write_corpus)
 
 ROWS = [{"anchor": "wie groß?", "positive": "1 ,5 m"}, {"anchor": 'a "quoted" one', "positive": "مرحبا 👋"}]
 
@@ -144,3 +145,29 @@ def test_aliases_that_are_null_are_none(tmp_path):
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "sort"}\n')
     (tmp_path / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n")
     assert read_judged(tmp_path / "queries.jsonl", tmp_path / "test.tsv", documents).qrels == {"q": {"d": 1}}
+
+
+def test_the_two_files_of_a_split_are_refused_with_all_their_mistakes(domain_folder):
+    queries, qrels = domain_folder / "queries.jsonl", domain_folder / "qrels" / "bad.tsv"
+    qrels.write_text("query-id\tcorpus-id\tscore\nq999\tsort_tables\t1\nq0\tsort_tables\t0\nq1\tnowhere\t1\n")
+    corpus = read_corpus(domain_folder / "corpus.jsonl")
+    with pytest.raises(ContractError) as refusal:
+        read_judged(queries, qrels, corpus)
+    unknown, gone, hopeless = [error.symptom for error in refusal.value.more]
+    assert "does not have: q999" in unknown and "not in the corpus: nowhere" in gone
+    assert "without a relevant document: q0" in hopeless
+    queries.write_text('{"_id": "q0"}\n')
+    with pytest.raises(ContractError) as refusal:
+        read_judged(queries, qrels, None)
+    assert [error.layer for error in refusal.value.more] == ["data.columns", "data.qrels"]
+
+
+def test_judgments_become_pairs():
+    documents = Corpus(("a", "b", "c"), ("", "", ""), ("sort a list", "order items", ""), ({},) * 3)
+    judged = Judged({"q": "sorting", "r": "none"}, {"q": {"a": 2, "b": 1, "c": 2}, "r": {"a": 0}})
+    pairs = judged.pairs(documents, "train", "asymmetric")
+    assert (pairs.anchors, pairs.positives, pairs.documents) == (
+        ("sorting", "sorting"), ("sort a list", "order items"), ("a", "b"))
+    assert judged.pairs(documents, "train", "asymmetric", best=True).documents == ("a",)
+    assert judged.select(["r"]) == Judged({"r": "none"}, {"r": {"a": 0}})
+    assert len(judged.select(["r"]).pairs(documents, "train", "asymmetric")) == 0
