@@ -51,10 +51,10 @@ clean-notebooks: $(VENV)/.installed
 	$(BIN)/nbdev-export
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m measurements.cost
+	$(BIN)/python tests/measurements/cost.py
 
 faults: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/faults --write-table
 
 results: $(VENV)/.installed
-	$(BIN)/python -m measurements.results
+	$(BIN)/python tests/measurements/results.py
