@@ -241,7 +241,7 @@ def _train_side(source: Source) -> list[Judged | PairSet | Sequence[str]]:
         return [source.splits["train"]] if "train" in source.splits else []
     return [pairs for pairs in source.pairs if len(pairs)] or list(source.texts.values())
 
-# %% ../nbs/10_diagnose/checks.ipynb #fffb1b86
+# %% ../nbs/10_diagnose/checks.ipynb #38b331bc
 _AnySource = Path | str | PairSet | Source | Sequence[str]
 
 def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetry: str = "", split: str = "",
@@ -264,7 +264,8 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
     if symmetry not in ("", "symmetric", "asymmetric"):
         raise ContractError("data.symmetry", f"symmetry {symmetry!r}", "a relation has one symmetry",
                             "symmetric, asymmetric, or leave it out")
-    given, known = (_as_source(one, symmetry, split) if one is not None else None for one in (source, against))
+    given = _as_source(source, symmetry, split)
+    known = None if against is None else _as_source(against, symmetry, split)
     spec = load_spec() if Settings.current().spec else given.spec
     if model is None or isinstance(model, str):
         demo = ModelSpec(base="all-MiniLM-L6-v2", similarity="cosine", dims=(384,), max_tokens=128)
@@ -273,14 +274,14 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
     findings = check_source(given, model, spec.training.batch_size if spec else 64, known, say)
     return findings + check_tails(given, model) if tails else findings
 
-# %% ../nbs/10_diagnose/checks.ipynb #add41615
+# %% ../nbs/10_diagnose/checks.ipynb #9cb3b608
 def _as_source(given: _AnySource, symmetry: str, split: str) -> Source:
-    if isinstance(given, Source):
-        return given
     if isinstance(given, (str, Path)):
         return read_source(Path(given), symmetry, split)
     if isinstance(given, PairSet) and len(given):
-        return Source(given.name, "pairs", (replace(given, symmetry=symmetry or given.symmetry),))
+        given = Source(given.name, "pairs", (given,))
+    if isinstance(given, Source):
+        return replace(given, pairs=tuple(replace(p, symmetry=symmetry or p.symmetry) for p in given.pairs))
     texts = list(given) if isinstance(given, Iterable) else []
     if not texts or {type(text) for text in texts} != {str}:
         raise ContractError("data.source", f"{type(given).__name__} of {len(texts)} items is no source",

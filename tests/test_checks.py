@@ -251,7 +251,7 @@ def test_objects_and_paths_get_the_same_findings(domain_folder, tmp_path, monkey
     from_file, from_pairs = (check_data(source, symmetry="asymmetric", say=quiet)
                              for source in (tmp_path / "faq.jsonl", pairs))
     assert from_file == from_pairs == check_data(str(tmp_path / "faq.jsonl"), symmetry="asymmetric", say=quiet)
-    assert check_data(read_source(tmp_path / "faq.jsonl", "asymmetric"), say=quiet) == from_file
+    assert check_data(read_source(tmp_path / "faq.jsonl"), symmetry="asymmetric", say=quiet) == from_file
     assert pairs.symmetry == "asymmetric" and any(finding.status == "fail"
                                                   for finding in check_data(pairs, symmetry="symmetric", say=quiet))
 
@@ -273,7 +273,7 @@ def test_without_any_settings_the_demo_base_counts_the_tokens(tmp_path, monkeypa
     assert {f.id for f in check_data(["one text", "another"], say=quiet)} >= {"data.length.text", "data.copies.text"}
 
 
-@pytest.mark.parametrize("source", [[], [("how to sort", "sorted(x)")], 7, [1, 2], PairSet("none", "", (), ())])
+@pytest.mark.parametrize("source", [[], [("how to sort", "sorted(x)")], 7, None, [1, 2], PairSet("none", "", (), ())])
 def test_what_is_no_source_names_itself(source):
     with pytest.raises(ContractError, match=type(source).__name__) as refusal:
         check_data(source, say=quiet)

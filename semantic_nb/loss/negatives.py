@@ -23,6 +23,7 @@ from ..data.records import Finding, PairSet
 # %% ../../nbs/05_loss/negatives.ipynb #68db2d3b
 GRADES = ("identical", "near-copy", "closer")
 BY_WORDING = GRADES[:2]
+_SHARE_LIMIT = 0.05
 
 @dataclass(frozen=True)
 class Conflicts:
@@ -153,8 +154,6 @@ def _hashed_rows(pairs: PairSet, size: int) -> list[int]:
     return sorted(sorted(range(len(pairs)), key=keys.__getitem__)[:size])
 
 # %% ../../nbs/05_loss/negatives.ipynb #c7aa9e13
-_SHARE_LIMIT = 0.05
-
 def false_negatives(pairs: PairSet, embed: _EmbedRole | _PairVectors | None, batch_size: int, sample: int = 2000,
                     counted: Sequence[str] = BY_WORDING, limit: float = _SHARE_LIMIT) -> Finding:
     """False negatives in random batches: doubt if the expected share of anchors that meet one
