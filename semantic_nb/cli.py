@@ -223,16 +223,9 @@ def data(
 
     Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
     """
-    from semantic_nb.checks import check_source, check_tails, read_source
-    from semantic_nb.encoder import load_encoder, resolve_base
-    if symmetry not in ("", "symmetric", "asymmetric"):
-        raise ContractError("data.symmetry", f"--symmetry {symmetry}", "a relation has one symmetry",
-                            "symmetric, asymmetric, or leave it out")
-    spec = _spec()
-    given, known = (read_source(path, symmetry, split) if path else None for path in (source, against))
-    loaded = load_encoder(resolve_base(model or spec.model.base), spec.model)
-    _findings(check_source(given, loaded, spec.training.batch_size, known, _say(as_json))
-              + (check_tails(given, loaded) if tails else []), as_json)
+    from semantic_nb.checks import check_data
+    _findings(check_data(source, against, symmetry=symmetry, split=split, model=model, tails=tails,
+                         say=_say(as_json)), as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command()

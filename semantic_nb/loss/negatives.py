@@ -196,11 +196,12 @@ def _by_grade(conflicts: Conflicts, batch_size: int, with_vectors: bool) -> str:
 
 def _conflict_rows(conflicts: Conflicts, rows: Sequence[int]) -> tuple[dict, ...]:
     "The first three cells of each grade with their texts; `row` and `other` count from 0 in the whole set."
-    anchors, positives = ([" ".join(text[:160].split()) for text in texts]
-                          for texts in (conflicts.pairs.anchors, conflicts.pairs.positives))
-    cells = [(grade, i, j) for grade in GRADES for i, j in conflicts.cells([grade])[:3]]
-    return tuple({"grade": grade, "row": rows[i], "other": rows[j], "anchor": anchors[i], "positive": positives[i],
-                  "also": positives[j]} for grade, i, j in cells)
+    pairs, shown = conflicts.pairs, []
+    for grade, i, j in [(grade, i, j) for grade in GRADES for i, j in conflicts.cells([grade])[:3]]:
+        texts = {"anchor": pairs.anchors[i], "positive": pairs.positives[i], "also": pairs.positives[j]}
+        shown.append({"grade": grade, "row": rows[i], "other": rows[j],
+                      **{name: " ".join(text[:160].split()) for name, text in texts.items()}})
+    return tuple(shown)
 
 # %% ../../nbs/05_loss/negatives.ipynb #89334c0b
 def conflict_free(*conflicts: Conflicts, grades: Sequence[str] = BY_WORDING) -> Callable:

@@ -82,7 +82,7 @@ def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str 
     say(f"{folder.name}: reading")
     corpus = read_corpus(folder / "corpus.jsonl")
     test = read_judged(folder / "queries.jsonl", folder / "qrels" / f"{qrels}.tsv", corpus)
-    metric, dims, domain, source = spec.validation.metric, (spec.model.dims[0], spec.index.dim), None, ""
+    domain, source, metric, dims = None, "", spec.validation.metric, (spec.model.dims[0], spec.index.dim)
     if tune:
         domain, source = beir_domain(folder, corpus, test, spec)
         say(f"{folder.name}: tuning on {source}")
@@ -128,9 +128,11 @@ def _text_domain(name: str, pairs: list[tuple[str, str]], dev: list[tuple[str, l
 def _scored_domain(train: Path, dev: Path, test: list[dict], spec: PipelineSpec) -> Domain:
     tested = {row[side] for row in test for side in ("anchor", "positive")}
     least = GOOD_SHARE * max(float(row["score"]) for row in test)
-    pairs, watched = ([(row["anchor"], row["positive"]) for row in read_rows(path) if float(row["score"]) >= least]
-                      for path in (train, dev))
-    pairs = [pair for pair in pairs if tested.isdisjoint(pair)]
+
+    def good_pairs(path: Path) -> list[tuple[str, str]]:
+        return [(row["anchor"], row["positive"]) for row in read_rows(path) if float(row["score"]) >= least]
+
+    pairs, watched = [pair for pair in good_pairs(train) if tested.isdisjoint(pair)], good_pairs(dev)
     if not pairs or not watched:
         raise ContractError("data.pairs",
                             f"{len(pairs)} train and {len(watched)} dev pairs have a score of {least:g} or more",
@@ -186,10 +188,11 @@ def bench_labels(path: Path, spec: PipelineSpec, tune: bool = False, say: Callab
     clusters = {"TF-IDF": _tfidf_clusters(texts, k, seed)}
     for name, model in _bench_models(spec, domain, compressed=False):
         clusters[name] = cluster_texts(encode(model, texts, "document"), texts, "kmeans", k, seed=seed).labels
-    estimates = [(name, agreement(labels, truth, seed)) for name, labels in clusters.items()]
-    return {"source": f"{path.parent.name}/{path.name}", "tuned on": source, "clusters": k,
-            "agreement": [{"system": name, "measure": measure, **asdict(estimate)}
-                          for name, measures in estimates for measure, estimate in measures.items()]}
+    rows = []
+    for name, labels in clusters.items():
+        estimates = agreement(labels, truth, seed)
+        rows += [{"system": name, "measure": measure, **asdict(value)} for measure, value in estimates.items()]
+    return {"source": f"{path.parent.name}/{path.name}", "tuned on": source, "clusters": k, "agreement": rows}
 
 def _tfidf_clusters(texts: list[str], k: int, seed: int) -> np.ndarray:
     from sklearn.cluster import KMeans
@@ -209,8 +212,10 @@ def label_domain(rows: list[dict], held_out: set[str], spec: PipelineSpec) -> tu
     for row in free:
         groups.setdefault(row["label"], []).append(row["text"])
     dev = [(first, others) for first, *others in groups.values() if others]
-    pairs = [pair for _, texts in dev for shift in _SHIFTS[:len(texts) - 1]
-             for pair in zip(texts, texts[shift:] + texts[:shift])]
+    pairs: list[tuple[str, str]] = []
+    for _, texts in dev:
+        for shift in _SHIFTS[:len(texts) - 1]:
+            pairs += zip(texts, texts[shift:] + texts[:shift])
     if not pairs:
         raise ContractError("data.pairs", f"{len(free)} texts of {len(groups)} labels are left",
                             "two texts of one label make a pair", "give at least three texts per label")
