@@ -127,14 +127,14 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
         if (anchors := len(set(pair_set.anchors))) < 2:
             raise ContractError("loss.batches", f"{pair_set.name} has {anchors} distinct anchors",
                                 "a batch needs wrong answers", "give more pairs")
-    artifact = Artifact.make(stage.name, _recipe(base, pairs, stage, domain),
+    artifact = Artifact.make(stage.name, _training_recipe(base, pairs, stage, domain),
                              partial(_train_stage, base, pairs, stage, domain), layer="model",
                              packages=("sentence-transformers", "torch", "transformers"), resumable=True)
     gc.collect()  # trainer and model refer to each other, and the next stage needs their memory
     return artifact
 
 # %% ../../nbs/05_loss.ipynb #14839427
-def _recipe(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain) -> dict:
+def _training_recipe(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain) -> dict:
     "Everything that decides what a training learns."
     spec, dev = domain.spec, domain.splits[domain.spec.validation.dev]
     parent = encoder_identity(load_encoder(base, spec.model))
