@@ -232,16 +232,9 @@ def _data_command(
 
     Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
     """
-    from semantic_nb.checks import check_source, check_tails, read_source
-    from semantic_nb.encoder import load_encoder
-    if symmetry not in ("", "symmetric", "asymmetric"):
-        raise ContractError("data.symmetry", f"--symmetry {symmetry}", "a relation has one symmetry",
-                            "symmetric, asymmetric, or leave it out")
-    spec = _spec()
-    checked, trained_on = (read_source(path, symmetry, split) if path else None for path in (source, against))
-    encoder = load_encoder(model or spec.model.base, spec.model)
-    findings = check_source(checked, encoder, spec.training.batch_size, trained_on, _say(as_json))
-    _show_findings(findings + (check_tails(checked, encoder) if tails else []), as_json)
+    from semantic_nb.checks import check_data
+    _show_findings(check_data(source, against, symmetry=symmetry, split=split, model=model, tails=tails,
+                         say=_say(as_json)), as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")

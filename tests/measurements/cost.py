@@ -1,34 +1,48 @@
+"""What the parts cost: ratios of two things timed in turns, and the time and memory of whole commands.
+
+    python tests/measurements/cost.py            everything, to runs/bench.json (half an hour)
+    python tests/measurements/cost.py search     one part, as JSON: search, encode, bf16, start, run, communities,
+                                                 agglomerative, near-copies or data
+
+Timings on shared machines are noise. Ratios of two things timed in turns are far less so, because whatever slows the
+machine slows both. Each part runs in a process of its own, so that its peak of memory is its own as well.
+"""
+from __future__ import annotations
+
+import argparse
+import json
 import os
 import re
 import resource
-import json
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semantic_nb.cluster.groups import average_linkage
-from semantic_nb.core import Table, fingerprint, Settings, write_json
-from semantic_nb.data.records import Corpus
-from semantic_nb.cluster.groups import canonical_order, communities
-from semantic_nb.encoder import corpus_vectors, encode, load_encoder, resolve_base
-from semantic_nb.index import SearchIndex
-from semantic_nb.data.near_copies import NEAR_COPY, near_copies, text_features
-from semantic_nb.spec import load_spec
+from semantic_nb.core import Settings, Table, fingerprint, write_json
 from semantic_nb.data.domain import SENTENCE_END, load_corpus, load_domain
+from semantic_nb.data.records import Corpus
+from semantic_nb.spec import load_spec
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+GIB = 2**20  # ru_maxrss counts KiB
+
+
+def peak_gib(who: int = resource.RUSAGE_SELF) -> float:
+    "The peak of memory so far, of this process or of its children (GiB)."
+    return resource.getrusage(who).ru_maxrss / GIB
+
+
 def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: int = 15) -> dict:
-    """Median seconds of two functions run in turns after one warm-up, and the
-    median of the paired ratios first / second."""
+    "Median seconds of two functions run in turns after a warm-up, and the median of the paired ratios first / second."
     first(), second()
     times = []
     for _ in range(rounds):
@@ -41,10 +55,13 @@ def in_turns(first: Callable[[], object], second: Callable[[], object], rounds: 
     a, b = (statistics.median(column) for column in zip(*times))
     return {"first_s": a, "second_s": b, "ratio": statistics.median(x / y for x, y in times), "rounds": rounds}
 
+
+# --- search and encoding
+
 def search_cost(n: int = 100_000, dim: int = 128, seed: int = 1) -> dict:
-    """Our search against the raw FAISS call on `n` random unit vectors (the
-    arithmetic does not depend on what they mean)."""
+    "Our search against the raw FAISS call on `n` random unit vectors (the arithmetic does not ask what they mean)."
     import faiss
+    from semantic_nb.index import SearchIndex
     vectors = np.random.default_rng(seed).normal(size=(n, dim)).astype("float32")
     faiss.normalize_L2(vectors)
     raw = faiss.IndexFlatIP(dim)
@@ -53,78 +70,87 @@ def search_cost(n: int = 100_000, dim: int = 128, seed: int = 1) -> dict:
     queries = vectors[:64]
     return in_turns(lambda: ours.search(queries, 10), lambda: raw.search(queries, 10))
 
-def encode_cost(model: "SentenceTransformer", texts: list[str], rounds: int = 5) -> dict:
-    """Our `encode` against `SentenceTransformer.encode` with the same arithmetic, and bfloat16
-    against float32 with the ranking agreement."""
-    plain = in_turns(lambda: encode(model, texts, "document", bf16=False),
-                     lambda: model.encode(texts, batch_size=64, normalize_embeddings=True), rounds)
-    half = in_turns(lambda: encode(model, texts, "document"), lambda: encode(model, texts, "document", bf16=False),
-                    rounds)
-    a, b = encode(model, texts, "document"), encode(model, texts, "document", bf16=False)
-    nearest = lambda v: np.argsort(-(v @ v.T), axis=1)[:, 1]
-    return {"against_library": plain,
-            "bf16_against_fp32": half | {"same_nearest": float(np.mean(nearest(a) == nearest(b))), "texts": len(texts)}}
+
+def base_model() -> SentenceTransformer:
+    "The base of the spec."
+    from semantic_nb.encoder import load_encoder, resolve_base
+    spec = load_spec()
+    return load_encoder(resolve_base(spec.model.base), spec.model)
+
+
+def encode_cost(rounds: int = 5) -> dict:
+    "Our `encode` against `SentenceTransformer.encode` with the same arithmetic."
+    from semantic_nb.encoder import encode
+    model, texts = base_model(), load_domain(load_spec()).corpus.passages[:512]
+    return in_turns(lambda: encode(model, texts, "document", bf16=False),
+                    lambda: model.encode(texts, batch_size=64, normalize_embeddings=True), rounds)
+
+
+def bf16_cost(rounds: int = 5) -> dict:
+    "bfloat16 against float32, and the share of texts that keep their nearest neighbour."
+    from semantic_nb.encoder import encode
+    model, texts = base_model(), load_domain(load_spec()).corpus.passages[:512]
+    timed = in_turns(lambda: encode(model, texts, "document"),
+                     lambda: encode(model, texts, "document", bf16=False), rounds)
+    half, full = (encode(model, texts, "document", bf16=bf16) for bf16 in (True, False))
+    nearest = [np.argsort(-(vectors @ vectors.T), axis=1)[:, 1] for vectors in (half, full)]
+    return timed | {"same_nearest": float(np.mean(nearest[0] == nearest[1])), "texts": len(texts)}
+
+
+# --- whole commands
+
+def run_seconds(*arguments: str, **options) -> float:
+    "Seconds of a Python process."
+    start = time.perf_counter()
+    subprocess.run([sys.executable, *arguments], capture_output=True, check=True, **options)
+    return time.perf_counter() - start
+
 
 def start_cost(rounds: int = 5) -> dict:
-    "Median seconds until `import semantic_nb` and `semantic-nb --help` are done, the interpreter's own start included."
-    def seconds(*arguments: str) -> float:
+    "Median seconds of `import semantic_nb` and of `semantic-nb --help`, the start of the interpreter included."
+    commands = {"python": ("-c", "pass"), "import": ("-c", "import semantic_nb"),
+                "help": ("-m", "semantic_nb.cli", "--help")}
+    return {name: statistics.median(run_seconds(*arguments) for _ in range(rounds))
+            for name, arguments in commands.items()}
+
+
+def run_cost() -> dict:
+    "Seconds and peak memory (GiB) of `semantic-nb run` from an empty store."
+    with tempfile.TemporaryDirectory() as folder:
+        seconds = run_seconds("-m", "semantic_nb.cli", "run", env=os.environ | {"SEMANTIC_NB_RUNS_DIR": folder})
+    return {"seconds": seconds, "peak_gib": peak_gib(resource.RUSAGE_CHILDREN)}
+
+
+def data_check_cost(count: int = 100_000) -> dict:
+    "Seconds and peak memory (GiB) of `semantic-nb data` on `count` pairs: a sentence, and its beginning as a question."
+    texts = recombined(sentences(load_corpus(load_spec()), count).texts, count)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pairs.jsonl"
+        with open(path, "w", encoding="utf-8") as file:
+            for text in texts:
+                question = f"how to {' '.join(text.split()[:6]).lower()}?"
+                file.write(json.dumps({"anchor": question, "positive": text}) + "\n")
         start = time.perf_counter()
-        subprocess.run([sys.executable, *arguments], capture_output=True, check=True)
-        return time.perf_counter() - start
-    return {name: statistics.median(seconds(*arguments) for _ in range(rounds)) for name, arguments in
-            {"python": ("-c", "pass"), "import": ("-c", "import semantic_nb"),
-             "help": ("-m", "semantic_nb.cli", "--help")}.items()}
+        done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", "data", str(path), "--json"],
+                              capture_output=True, text=True)
+        seconds = time.perf_counter() - start
+    if done.returncode not in (0, 1):
+        raise RuntimeError(done.stderr[-500:])
+    return {"pairs": count, "seconds": seconds, "peak_gib": peak_gib(resource.RUSAGE_CHILDREN),
+            "checks": len(json.loads(done.stdout))}
+
+
+# --- many texts
 
 def sentences(corpus: Corpus, count: int) -> Corpus:
     "Distinct paragraphs and sentences of at least four words, `count` of them chosen by hash, as a corpus."
-    paragraphs = [" ".join(p.split()) for text in corpus.texts for p in re.split(r"\n\s*\n", text)]
-    pieces = {piece for p in paragraphs for piece in (p, *SENTENCE_END.split(p)) if len(piece.split()) >= 4}
-    chosen = tuple(sorted(pieces, key=fingerprint)[:count])
+    paragraphs = [" ".join(part.split()) for text in corpus.texts for part in re.split(r"\n\s*\n", text)]
+    pieces = {piece for paragraph in paragraphs for piece in (paragraph, *SENTENCE_END.split(paragraph))}
+    chosen = tuple(sorted((piece for piece in pieces if len(piece.split()) >= 4), key=fingerprint)[:count])
     return Corpus(tuple(map(str, range(len(chosen)))), ("",) * len(chosen), chosen, ({},) * len(chosen))
 
-def community_cost(vectors: np.ndarray,
-                   thresholds: tuple[float, ...] = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65), min_size: int = 5) -> dict:
-    """Our communities against `sentence_transformers.util.community_detection` on the same unit vectors: seconds,
-    ratio, and agreement over what is in a community in either."""
-    from sentence_transformers.util import community_detection
-    from sklearn.metrics import adjusted_rand_score
-    vectors = vectors[canonical_order(vectors)]
-    for threshold in thresholds:
-        start = time.perf_counter()
-        ours = communities(vectors, threshold, min_size)
-        seconds = time.perf_counter() - start
-        if sum(map(len, ours)) >= len(vectors) / 5:
-            break
-    start = time.perf_counter()
-    theirs = community_detection(vectors, threshold=threshold, min_community_size=min_size)
-    theirs_s = time.perf_counter() - start
-    labels = []
-    for groups in (ours, theirs):
-        labels.append(np.arange(len(vectors)) + len(vectors))
-        for label, group in enumerate(groups):
-            labels[-1][np.asarray(group)] = label
-    either = (labels[0] < len(vectors)) | (labels[1] < len(vectors))
-    return {"vectors": len(vectors), "threshold": threshold,
-            "share_in_communities": float(np.mean(labels[0] < len(vectors))), "ours_s": seconds, "theirs_s": theirs_s,
-            "times_faster": theirs_s / seconds, "ari": float(adjusted_rand_score(labels[0][either], labels[1][either]))}
 
-def tree_cost(vectors: np.ndarray) -> dict:
-    "Seconds of average linkage, and the peak memory of this process so far (GiB)."
-    start = time.perf_counter()
-    average_linkage(vectors)
-    return {"vectors": len(vectors), "seconds": time.perf_counter() - start,
-            "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
-
-def run_cost() -> dict:
-    "Seconds and peak memory (GB) of `semantic-nb run` from an empty store."
-    with tempfile.TemporaryDirectory() as folder:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "semantic_nb.cli", "run"],
-                       env=os.environ | {"SEMANTIC_NB_RUNS_DIR": folder}, capture_output=True, check=True)
-        seconds = time.perf_counter() - start
-    return {"seconds": seconds, "peak_gb": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20}
-
-def recombined(pieces: tuple[str, ...], count: int, seed: int = 1) -> list[str]:
+def recombined(pieces: Sequence[str], count: int, seed: int = 1) -> list[str]:
     "`count` different texts in random order: the pieces, and beginnings of one piece joined to the end of another."
     draw = np.random.default_rng(seed)
     texts = dict.fromkeys(pieces[:count])
@@ -133,69 +159,111 @@ def recombined(pieces: tuple[str, ...], count: int, seed: int = 1) -> list[str]:
         texts[" ".join(one[:draw.integers(1, len(one))] + other[draw.integers(1, len(other)):])] = None
     return draw.permutation(np.array(list(texts), dtype=object)).tolist()
 
+
+def sentence_vectors(count: int) -> np.ndarray:
+    "Vectors of real sentences: in random vectors nothing is near anything."
+    from semantic_nb.encoder import corpus_vectors
+    return corpus_vectors(base_model(), sentences(load_corpus(load_spec()), count))
+
+
+def community_cost(count: int = 100_000, thresholds: Sequence[float] = (0.9, 0.85, 0.8, 0.75, 0.7, 0.65),
+                   min_size: int = 5) -> dict:
+    """Our communities against `sentence_transformers.util.community_detection` on the same unit vectors: seconds,
+    ratio, and agreement over what is in a community in either.
+
+    The threshold is the highest that puts a fifth of the texts into communities. Both sides get the vectors in the
+    canonical order, because the library breaks ties by the order of the rows; it is run once, since it takes a minute.
+    """
+    from sentence_transformers.util import community_detection
+    from sklearn.metrics import adjusted_rand_score
+    from semantic_nb.cluster.groups import canonical_order, communities
+    vectors = sentence_vectors(count)
+    vectors = vectors[canonical_order(vectors)]
+    for threshold in thresholds:
+        start = time.perf_counter()
+        ours = communities(vectors, threshold, min_size)
+        ours_s = time.perf_counter() - start
+        if sum(map(len, ours)) >= len(vectors) / 5:
+            break
+    start = time.perf_counter()
+    theirs = community_detection(vectors, threshold=threshold, min_community_size=min_size)
+    theirs_s = time.perf_counter() - start
+    n, labels = len(vectors), []
+    for groups in (ours, theirs):
+        labels.append(np.arange(n) + n)  # a label of its own for each text in no community
+        for label, group in enumerate(groups):
+            labels[-1][np.asarray(group)] = label
+    either = (labels[0] < n) | (labels[1] < n)
+    return {"vectors": n, "threshold": threshold, "share_in_communities": float(np.mean(labels[0] < n)),
+            "ours_s": ours_s, "theirs_s": theirs_s, "times_faster": theirs_s / ours_s,
+            "ari": float(adjusted_rand_score(labels[0][either], labels[1][either]))}
+
+
+def agglomerative_cost(count: int = 20_000, k: int = 100) -> dict:
+    "Seconds and peak memory (GiB) of agglomerative clusters, their keywords included."
+    from semantic_nb.cluster.groups import cluster_texts
+    texts = sentences(load_corpus(load_spec()), count).texts
+    vectors = sentence_vectors(count)
+    start = time.perf_counter()
+    cluster_texts(vectors, texts, "agglomerative", k)
+    return {"vectors": len(vectors), "seconds": time.perf_counter() - start, "peak_gib": peak_gib()}
+
+
 def near_copy_cost(count: int = 100_000, planted: int = 1_000, sample: int = 2_000) -> dict:
-    """Seconds and peak memory (GiB, of this process so far) of `count` x `count` texts, and the share found of what
-    the whole table has for `sample` of them."""
+    """Seconds and peak memory (GiB) of the near-copies among `count` x `count` texts, and the share found of what the
+    whole table has for `sample` of them, the planted copies (in capitals, one word repeated) included."""
     from sklearn.feature_extraction.text import TfidfVectorizer
-    settings = Settings.load()
+    from semantic_nb.data.near_copies import NEAR_COPY, near_copies, text_features
     texts = recombined(sentences(load_corpus(load_spec()), 2 * count).texts, 2 * count)
     left, right = texts[:count], texts[count:]
     left[:planted] = [f"{text.upper()} {text.split()[0]}" for text in right[:planted]]
     start = time.perf_counter()
     links, _ = near_copies(left, right)
-    seconds, peak = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    vectors = TfidfVectorizer(analyzer=lambda text: text_features(text[:1000]), sublinear_tf=True,
-                              dtype=np.float32).fit_transform([*left, *right])
+    seconds, peak = time.perf_counter() - start, peak_gib()
+    table = TfidfVectorizer(analyzer=lambda text: text_features(text[:1000]), sublinear_tf=True, dtype=np.float32)
+    vectors = table.fit_transform([*left, *right])
     best = np.concatenate([(vectors[i:i + 100] @ vectors[count:].T).max(axis=1).toarray().ravel()
                            for i in range(0, sample, 100)])
     linked = np.isin(np.arange(sample), links[:, 0])
     return {"texts": count, "seconds": seconds, "peak_gib": peak, "linked": len(links),
-            "found_of_planted": float(np.mean(linked[:planted])),
-            "in_the_table": int(np.sum(best >= NEAR_COPY)), "found_of_table": float(np.mean(linked[best >= NEAR_COPY])),
+            "found_of_planted": float(np.mean(linked[:planted])), "in_the_table": int(np.sum(best >= NEAR_COPY)),
+            "found_of_table": float(np.mean(linked[best >= NEAR_COPY])),
             "not_in_the_table": int(np.sum(linked & (best < NEAR_COPY)))}
 
-def alone(function: str) -> dict:
-    "What a function of this module returns in a process of its own, where the peak of memory is its own as well."
-    code = f"import json; from measurements.cost import {function}; print(json.dumps({function}()))"
-    return json.loads(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
 
-def data_check_cost(count: int = 100_000) -> dict:
-    """Seconds and peak memory (GiB) of `semantic-nb data` on `count` pairs: a sentence of the
-    corpus, and its beginning as a question."""
-    settings = Settings.load()
-    texts = recombined(sentences(load_corpus(load_spec()), count).texts, count)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pairs.jsonl"
-        path.write_text("".join(json.dumps({"anchor": f"how to {' '.join(text.split()[:6]).lower()}?",
-                                            "positive": text}) + "\n" for text in texts), encoding="utf-8")
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", "data", str(path), "--json"],
-                              capture_output=True, text=True, cwd=Settings.current().root)
-        seconds = time.perf_counter() - start
-    if done.returncode not in (0, 1):
-        raise RuntimeError(done.stderr[-500:])
-    return {"pairs": count, "seconds": seconds,
-            "peak_gib": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20,
-            "checks": len(json.loads(done.stdout))}
+PARTS = {"search": ("search, 100,000 x 128", search_cost),
+         "encode": ("encode against the library, fp32", encode_cost),
+         "bf16": ("encode, bf16 against fp32", bf16_cost),
+         "start": ("start", start_cost),
+         "run": ("run, empty store", run_cost),
+         "communities": ("communities", community_cost),
+         "agglomerative": ("agglomerative", agglomerative_cost),
+         "near-copies": ("near-copies, 100,000 x 100,000", near_copy_cost),
+         "data": ("data check, 100,000 pairs", data_check_cost)}
+
+
+def alone(part: str) -> dict:
+    "One part, measured by this script in a process of its own."
+    done = subprocess.run([sys.executable, __file__, part], stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
 
 def main() -> None:
-    "`make bench`: measure, print a table, write runs/bench.json."
-    settings = Settings.load()
-    spec = load_spec()
-    texts = load_domain(spec).corpus.passages[:512]
-    model = load_encoder(resolve_base(spec.model.base), spec.model)
-    encoding = encode_cost(model, texts)
-    found = {"search, 100,000 x 128": search_cost(), "encode against the library, fp32": encoding["against_library"],
-             "encode, bf16 against fp32": encoding["bf16_against_fp32"],
-             "start": start_cost(), "run, empty store": run_cost()}
-    many = corpus_vectors(model, sentences(load_corpus(spec), 100_000))
-    found |= {"communities": community_cost(many), "agglomerative": tree_cost(many[:20_000])}
-    found |= {"near-copies, 100,000 x 100,000": alone("near_copy_cost"),
-              "data check, 100,000 pairs": alone("data_check_cost")}
-    Settings.current().runs_dir.mkdir(parents=True, exist_ok=True)
-    write_json(Settings.current().runs_dir / "bench.json", found)
-    print(Table([{"what": name, "found": ", ".join(f"{k} {v:.3g}" for k, v in values.items())}
-                 for name, values in found.items()]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=PARTS, help="one part, printed as a line of JSON")
+    part = parser.parse_args().part
+    if part:
+        print(json.dumps(PARTS[part][1]()))
+        return
+    measured = {title: alone(name) for name, (title, _) in PARTS.items()}
+    folder = Settings.current().runs_dir
+    folder.mkdir(parents=True, exist_ok=True)
+    write_json(folder / "bench.json", measured)
+    rows = []
+    for title, values in measured.items():
+        rows.append({"what": title, "measured": ", ".join(f"{name} {value:.3g}" for name, value in values.items())})
+    print(Table(rows))
 
-if __name__ == "__main__" and "__file__" in globals():
+
+if __name__ == "__main__":
     main()
