@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semantic_nb.cluster.groups import average_linkage
 from semantic_nb.core import Table, fingerprint, Settings, write_json
 from semantic_nb.data.records import Corpus
-from semantic_nb.cluster.groups import canonical_order, communities
+from semantic_nb.cluster.groups import canonical_order, cluster_texts, communities
 from semantic_nb.encoder import corpus_vectors, encode, load_encoder, resolve_base
 from semantic_nb.index import SearchIndex
 from semantic_nb.data.near_copies import NEAR_COPY, near_copies, text_features
@@ -109,9 +108,9 @@ def community_cost(vectors: np.ndarray,
             "times_faster": theirs_s / seconds, "ari": float(adjusted_rand_score(labels[0][either], labels[1][either]))}
 
 def tree_cost(vectors: np.ndarray) -> dict:
-    "Seconds of average linkage, and the peak memory of this process so far (GiB)."
+    "Seconds of agglomerative clustering, and the peak memory of this process so far (GiB)."
     start = time.perf_counter()
-    average_linkage(vectors)
+    cluster_texts(vectors, [""] * len(vectors), "agglomerative", threshold=0.5)
     return {"vectors": len(vectors), "seconds": time.perf_counter() - start,
             "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}
 
