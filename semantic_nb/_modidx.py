@@ -70,8 +70,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                           'semantic_nb/cluster/duplicates.py'),
                                                 'semantic_nb.cluster.duplicates._binary_labels': ( '08_cluster/duplicates.html#_binary_labels',
                                                                                                    'semantic_nb/cluster/duplicates.py'),
-                                                'semantic_nb.cluster.duplicates._check_scores': ( '08_cluster/duplicates.html#_check_scores',
-                                                                                                  'semantic_nb/cluster/duplicates.py'),
                                                 'semantic_nb.cluster.duplicates._f1': ( '08_cluster/duplicates.html#_f1',
                                                                                         'semantic_nb/cluster/duplicates.py'),
                                                 'semantic_nb.cluster.duplicates._operating_point': ( '08_cluster/duplicates.html#_operating_point',

@@ -138,15 +138,16 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, precision: float | None = 
     Args:
         scores, labels: (n,), the labels 0 or 1.
         precision: None looks for the best F1 instead.
-        resamples: of the bootstrap over pairs.
     Raises:
-        ContractError: `cluster.labels` if scores and labels do not match, `cluster.separation` if
-            the classes do not separate (interval of the AUC reaches 0.5) or no threshold with at least 10 pairs
-            above it (a quarter of all, below 40 pairs) reaches the precision.
+        ContractError: `cluster.labels` if they do not match, `cluster.separation` if the interval of the AUC reaches
+            0.5, or no threshold with 10 pairs above it (a quarter of all, below 40 pairs) reaches the precision.
     """
     from sklearn.metrics import roc_auc_score
-    scores, labels = np.asarray(scores, float), np.asarray(labels, int)
-    _check_scores(scores, labels)
+    scores, labels = np.asarray(scores, float), _binary_labels(labels, None)
+    if len(scores) != len(labels) or not np.isfinite(scores).all():
+        raise ContractError("cluster.labels", f"{len(scores)} scores, {(~np.isfinite(scores)).sum()} of them not "
+                            f"finite, for {len(labels)} labels", "a threshold is measured on both",
+                            "give one finite score per pair")
     samples = np.random.default_rng(seed).integers(len(scores), size=(resamples, len(scores)))
     samples = [rows for rows in samples if 0 < labels[rows].sum() < len(rows)]
     low, high = np.percentile([roc_auc_score(labels[rows], scores[rows]) for rows in samples], [2.5, 97.5])
@@ -159,13 +160,6 @@ def calibrate(scores: np.ndarray, labels: np.ndarray, precision: float | None = 
     return Calibration(threshold, (float(low), float(high)), **estimates, auc=auc, wanted=precision)
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #1903664e
-def _check_scores(scores: np.ndarray, labels: np.ndarray) -> None:
-    if len(scores) != len(labels) or len(np.unique(labels)) < 2 or not np.isfinite(scores).all():
-        raise ContractError("cluster.labels", f"{len(scores)} scores ({(~np.isfinite(scores)).sum()} not finite), "
-                            f"{len(labels)} labels of {len(np.unique(labels))} kind(s)",
-                            "a threshold lies between two classes",
-                            "give one finite score and one label, 0 or 1, per pair; both classes")
-
 def _refuse_blind_scores(auc: Estimate, estimates: dict[str, Estimate], best: float, precision: float | None,
                          share_same: float) -> None:
     "`best` is the best precision there was; `share_same` the share of pairs labelled 1."

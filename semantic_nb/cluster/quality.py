@@ -46,6 +46,7 @@ def agreement(labels: np.ndarray, truth: Sequence[str], seed: int = 1, halves: i
     columns = zip(values.tolist(), (values - spread).tolist(), (values + spread).tolist())
     return {name: Estimate(*column, len(true)) for name, column in zip(("V-measure", "ARI", "purity"), columns)}
 
+# %% ../../nbs/08_cluster/quality.ipynb #77264a0d
 def _agreement_values(labels: np.ndarray, true: np.ndarray) -> tuple[float, float, float]:
     from sklearn.metrics import adjusted_rand_score, v_measure_score
     from sklearn.metrics.cluster import contingency_matrix
@@ -132,6 +133,7 @@ class Question:
     texts: tuple[str, ...]
     intruder: int = field(repr=False)
 
+# %% ../../nbs/08_cluster/quality.ipynb #87d82aa4
 def make_sheet(texts: Sequence[str], labels: np.ndarray, per_cluster: int = 4, most: int = 20,
                seed: int = 1) -> tuple[Question, ...]:
     """One question per cluster with at least `per_cluster` texts, the largest `most` of
