@@ -65,7 +65,8 @@ def some(judged: Judged, count: int) -> Judged:
 @cache
 def pydocs() -> tuple[Corpus, dict[str, Judged]]:
     "The demo domain: all its documents and judged questions."
-    corpus = load_corpus(load_spec(PYDOCS / "spec.toml"), Settings.load(ROOT))
+    with Settings.load(ROOT).active():
+        corpus = load_corpus(load_spec(PYDOCS / "spec.toml"))
     return (corpus,
             {split: read_judged(PYDOCS / "queries.jsonl", PYDOCS / "qrels" / f"{split}.tsv", corpus)
              for split in QUESTIONS})
