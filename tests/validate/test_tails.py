@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-import semantic_nb.validate.tails as lengths
+import semantic_nb.validate.tails as tails
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus, Judged, read_corpus, read_rows
 from semantic_nb.encoder import load_encoder
@@ -171,13 +171,13 @@ def test_the_effect_is_measured_at_the_size_that_is_asked_for(model, settings):
 def test_windows_are_encoded_once(model, settings, monkeypatch):
     found, _ = hidden_answers()
     first = tail_vectors(model, found, progress=False)
-    monkeypatch.setattr(np, "savez", lambda *given, **arrays: pytest.fail("built again"))
+    monkeypatch.setattr(model, "encode_document", lambda *given, **options: pytest.fail("encoded again"))
     again = tail_vectors(model, found, progress=False)
     assert np.array_equal(first[0], again[0]) and first[2] == again[2]
 
 
 def test_what_cannot_be_measured_is_refused_before_anything_is_encoded(model, settings, monkeypatch):
-    monkeypatch.setattr(lengths, "tail_vectors", lambda *given: pytest.fail("encoded"))
+    monkeypatch.setattr(tails, "tail_vectors", lambda *given: pytest.fail("encoded"))
     found, judged = hidden_answers()
     for metric, judged, layer in (("nDGC@10", judged, "validate.metric"),
                                   ("nDCG@10", Judged({}, {}), "validate.empty")):
