@@ -25,12 +25,9 @@ from .symmetry import question_signs
 # %% ../../nbs/02_data/clicks.ipynb #d187d9c0
 @dataclass(frozen=True)
 class ClickLog:
-    """What a log says about its distinct pairs of query and document.
-
-    `rows`: the rows (from 0) that are clicks, and `pair` their places in `pairs`; `clicked` and `shown`: counts of
-    clicks and impressions by rank, float64, shape (pairs, 20), where ranks from 20 on share the last column, and
-    `shown` is None where the log does not say; `unresolved`: rows left out.
-    """
+    """`rows`: the rows (from 0) that are clicks, `pair`: their places in `pairs` of query and document; `clicked` and
+    `shown`: counts of clicks and impressions by rank, float64, shape (pairs, 20), where ranks from 20 on share the last
+    column, and `shown` is None where the log does not say; `unresolved`: rows left out."""
     rows: tuple[int, ...] = field(repr=False)
     pair: np.ndarray = field(repr=False)
     pairs: tuple[tuple[str, str], ...] = field(repr=False)
@@ -40,15 +37,14 @@ class ClickLog:
     without_click: int
     unresolved: tuple[int, ...] = field(repr=False)
 
-# %% ../../nbs/02_data/clicks.ipynb #abe6b5a6
+# %% ../../nbs/02_data/clicks.ipynb #d502c591
 _RANKS, _TOLERATED = 20, 0.05
 
 def _first_spellings(rows: Sequence[Mapping]) -> list[str]:
     first: dict[str, str] = {}
-    queries = [" ".join(str(row["query"] or "").split()) for row in rows]
+    queries = (" ".join(str(row["query"] or "").split()) for row in rows)
     return [first.setdefault(canonical_text(query), query) for query in queries]
 
-# %% ../../nbs/02_data/clicks.ipynb #d502c591
 def _value_or_row(row: Mapping, column: str, number: int) -> tuple:
     "What identifies a page or a session: the value, or the row itself where there is none."
     return ("row", number) if row.get(column) in (None, "") else (column, row[column])
@@ -70,7 +66,6 @@ def _position(row: Mapping, number: int) -> int:
                             "write positions as whole numbers from 1, on the first page and on later ones")
     return int(float(row["position"]))
 
-# %% ../../nbs/02_data/clicks.ipynb #21eabab3
 def _resolved(rows: Sequence[Mapping], queries: Sequence[str], pages: Sequence[tuple[str, ...]],
               ids: Mapping[str, str]) -> tuple[dict[int, tuple[str, str, int]], tuple[int, ...]]:
     "By row, the query, id and position of each click that resolves; and the rows of those that do not."
@@ -88,13 +83,9 @@ def _resolved(rows: Sequence[Mapping], queries: Sequence[str], pages: Sequence[t
 def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
     """A click log from rows with `query`, `document`, `position`, and, where known, `session`, `page` and `shown`.
 
-    `shown` holds the ids from rank 1 down to the last one shown (a list, or separated by |). A row with an empty
-    document is a search without a click. Queries that differ in case or spaces are one.
-
-    Raises:
-        ContractError: `data.columns`; `data.clicks.position`; `data.clicks.empty` if there is no
-            click; `data.clicks.unresolved` if more than 5 % of the clicks are on unknown documents, are
-            not where the page shows them, or have no query.
+    `shown` holds the ids from rank 1 on (a list, or separated by |). A row with an empty document is a search without a
+    click. Raises `data.columns`; `data.clicks.position`; `data.clicks.empty` without a click; `data.clicks.unresolved`
+    if more than 5 % of the clicks are on unknown documents, not where the page shows them, or without a query.
     """
     if missing := {"query", "document", "position"} - set(rows[0] if rows else ()):
         raise ContractError("data.columns", f"a click log without {', '.join(sorted(missing)) if rows else 'rows'}",
@@ -105,8 +96,8 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
     queries, pages = _first_spellings(rows), _pages(rows)
     clicks, unresolved = _resolved(rows, queries, pages, ids)
     _require_clicks(rows, len(clicks), unresolved)
-    sessions = [_value_or_row(row, "session", number) for number, row in enumerate(rows)]
-    searches = list(zip(sessions, queries, pages))
+    searches = [(_value_or_row(row, "session", number), queries[number], pages[number])
+                for number, row in enumerate(rows)]
     with_click = {searches[number] for number in (*clicks, *unresolved)}
     shown = Counter((query, ids.get(document, document), rank) for _, query, page in dict.fromkeys(searches)
                     for rank, document in enumerate(page, 1))
@@ -116,14 +107,13 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
                     _by_rank(Counter(clicks.values()), pairs), _by_rank(shown, pairs) if known else None,
                     len(set(searches)), len(set(searches)) - len(with_click), unresolved)
 
-# %% ../../nbs/02_data/clicks.ipynb #6bbba788
+# %% ../../nbs/02_data/clicks.ipynb #b0199c1c
 def _by_rank(counts: Mapping[tuple[str, str, int], int], pairs: Mapping[tuple[str, str], int]) -> np.ndarray:
     table = np.zeros((len(pairs), _RANKS))
     for (query, document, position), count in counts.items():
         table[pairs[query, document], min(position, _RANKS) - 1] += count
     return table
 
-# %% ../../nbs/02_data/clicks.ipynb #b0199c1c
 def _require_clicks(rows: Sequence[Mapping], resolved: int, unresolved: Sequence[int]) -> None:
     clicks = resolved + len(unresolved)
     if not clicks:
@@ -197,29 +187,24 @@ def _lack_of_evidence(log: ClickLog, questions: np.ndarray) -> str:
     return next((lack for lack, holds in lacks.items() if holds), "")
 
 def _clicks_on_varied(log: ClickLog, questions: np.ndarray) -> int:
-    "Clicks on results that were seen at two ranks or more."
     return int(log.clicked[questions][(log.shown[questions] > 0).sum(1) > 1].sum())
 
 # %% ../../nbs/02_data/clicks.ipynb #8322e126
 def position_model(log: ClickLog, without: Collection[str] = (), rounds: int = 500) -> PositionModel:
-    """Estimate examination and relevance by EM.
+    """Estimate examination and relevance by EM, `without` some queries (the navigational ones: they click what they
+    came for).
 
-    Args:
-        without: queries to leave out, the navigational ones: they click what they came for.
-        rounds: at most; it stops earlier where the shares of relevant results stand still.
     Raises:
         ContractError: `data.clicks.evidence` if the log cannot tell position from relevance.
     """
-    questions = _on_questions(log, without)
+    questions = np.array([query not in without for query, _ in log.pairs])
     if lack := _lack_of_evidence(log, questions):
         raise ContractError(
             "data.clicks.evidence", lack,
             "position and relevance look alike unless one result is seen at several ranks, clicked or not",
             _MORE_EVIDENCE)
-    ranks = int(np.flatnonzero(log.shown[questions].sum(0))[-1]) + 1
-    counts = np.hstack([log.clicked[questions, :ranks], log.shown[questions, :ranks]])
-    counts, kind, size = np.unique(counts, axis=0, return_inverse=True, return_counts=True)
-    clicked, shown = counts[:, :ranks], np.maximum(counts[:, ranks:], counts[:, :ranks])
+    clicked, shown, kind, size = _distinct_counts(log.clicked[questions], log.shown[questions])
+    ranks = clicked.shape[1]
     usual_rank = np.rint(shown @ np.arange(ranks) / shown.sum(1)).astype(int)
     raw = (size @ clicked + 0.5) / (size @ shown + 1)
     relevant, other, share = np.clip(4 * raw, 0, 0.9), raw / 2, np.full(ranks, 0.1)
@@ -231,12 +216,17 @@ def position_model(log: ClickLog, without: Collection[str] = (), rounds: int = 5
         if np.abs(share - before).max() < 1e-6:
             break
     posterior = np.full(len(questions), math.nan)
-    posterior[questions] = _posterior(clicked, shown, relevant, other, share[usual_rank])[kind.reshape(-1)]
+    posterior[questions] = _posterior(clicked, shown, relevant, other, share[usual_rank])[kind]
     return PositionModel(raw, relevant, other, posterior, _clicks_on_varied(log, questions))
 
 # %% ../../nbs/02_data/clicks.ipynb #edb5c059
-def _on_questions(log: ClickLog, navigational: Collection[str]) -> np.ndarray:
-    return np.array([query not in navigational for query, _ in log.pairs])
+def _distinct_counts(clicked: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    "Distinct rows of clicks and impressions up to the last rank shown; by pair its row; by row its number of pairs."
+    ranks = int(np.flatnonzero(shown.sum(0))[-1]) + 1
+    counts, kind, size = np.unique(np.hstack([clicked[:, :ranks], shown[:, :ranks]]), axis=0, return_inverse=True,
+                                   return_counts=True)
+    clicked, shown = np.hsplit(counts, 2)
+    return clicked, np.maximum(shown, clicked), kind.reshape(-1), size
 
 def _posterior(clicked: np.ndarray, shown: np.ndarray, relevant: np.ndarray, other: np.ndarray,
                share: np.ndarray) -> np.ndarray:
@@ -266,14 +256,11 @@ class FilteredClicks:
 
 # %% ../../nbs/02_data/clicks.ipynb #c303ef6f
 def filter_clicks(rows: Sequence[Mapping], corpus: Corpus, name: str = "clicks") -> FilteredClicks:
-    """Training pairs from a click log: no navigational queries, and no click that its position explains.
-
-    Reads what `read_clicks` reads, and raises what it raises. Without evidence on position nothing is
-    dropped for it, and the finding says so.
-    """
+    """Training pairs from a log that `read_clicks` reads: no navigational queries, and no click that its position
+    explains. Without evidence on position nothing is dropped for it, and the finding says so."""
     log = read_clicks(rows, corpus)
     names = navigational(log, corpus)
-    questions, numbers = _on_questions(log, names), np.array(log.rows)
+    questions, numbers = np.array([query not in names for query, _ in log.pairs]), np.array(log.rows)
     lack = _lack_of_evidence(log, questions)
     model = None if lack else position_model(log, names)
     named = ~questions[log.pair]
@@ -284,8 +271,8 @@ def filter_clicks(rows: Sequence[Mapping], corpus: Corpus, name: str = "clicks")
     keep = ~named & ~placed
     queries, ids = zip(*dict.fromkeys(log.pairs[place] for place in log.pair[keep])) if keep.any() else ((), ())
     pairs = PairSet(name, "asymmetric", queries, tuple(corpus.passages[corpus.position[id]] for id in ids), (), ids)
-    return FilteredClicks(tuple(numbers[keep].tolist()), dropped | {"unresolved": log.unresolved}, findings,
-                          pairs, model)
+    dropped["unresolved"] = log.unresolved
+    return FilteredClicks(tuple(numbers[keep].tolist()), dropped, findings, pairs, model)
 
 # %% ../../nbs/02_data/clicks.ipynb #0f21861f
 def _dropped(id: str, numbers: Sequence[int], rows: Sequence[Mapping], clicks: int, evidence: str, fix: str) -> Finding:

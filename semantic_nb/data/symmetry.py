@@ -85,6 +85,8 @@ def _judge_margins(differences: np.ndarray, independent: np.ndarray, seed: int) 
     return margins
 
 # %% ../../nbs/02_data/symmetry.ipynb #d60c9da7
+_MIN_PAIRS, _TOLD_APART, _TWO_KINDS = 30, 0.75, 0.6
+
 def _share_of_two_kinds(anchors: np.ndarray, positives: np.ndarray) -> float:
     from sklearn.cluster import KMeans
     kind = KMeans(2, n_init=5, random_state=0).fit_predict(np.concatenate([anchors, positives]))
@@ -96,16 +98,11 @@ def _standard_scores(values: np.ndarray) -> np.ndarray:
     return (values - values.mean(0)) / np.where(spread > 1e-9, spread, 1)
 
 # %% ../../nbs/02_data/symmetry.ipynb #5890b636
-_MIN_PAIRS, _TOLD_APART, _TWO_KINDS = 30, 0.75, 0.6
-
 @dataclass(frozen=True)
 class Sides:
-    """What the forms of the texts say about a set of n pairs.
-
-    `margins`: shape (n,), above 0 where the anchor was recognised; `independent`: rows that count as evidence;
-    `accuracy` of the judge on these; `two_kinds`: share of these whose texts are of two kinds; `telling`: the features
-    that tell most; `contrast`: shape (n, 3), how far two texts differ in length, wording and kind.
-    """
+    """What the forms say about n pairs. `margins`: shape (n,), above 0 where the anchor was recognised; `independent`:
+    rows that count as evidence; `accuracy` of the judge on these; `two_kinds`: share of these with texts of two kinds;
+    `telling` features; `contrast`: shape (n, 3), how far two texts differ in length, wording and kind."""
     margins: np.ndarray = field(repr=False)
     independent: np.ndarray = field(repr=False)
     accuracy: Estimate
@@ -115,7 +112,7 @@ class Sides:
 
     @property
     def enough(self) -> bool:
-        "Whether there are 30 independent pairs to learn from."
+        "There are 30 independent pairs to learn from."
         return len(self.independent) >= _MIN_PAIRS
 
     @property
@@ -171,8 +168,8 @@ def symmetry_finding(pairs: PairSet, sides: Sides, reason: str = "") -> Finding:
     declared = f"declared {pairs.symmetry}, " if pairs.symmetry else ""
     telling = f" (by {', '.join(sides.telling)})" if sides.told_apart else ""
     evidence = (f"{declared}observed {sides.observed}: the judge recognises the anchor in {accuracy.value:.0%} "
-                f"[{accuracy.low:.0%}, {accuracy.high:.0%}] of {accuracy.n} pairs, {sides.two_kinds:.0%} hold two kinds "
-                f"of text{telling}")
+                f"[{accuracy.low:.0%}, {accuracy.high:.0%}] of {accuracy.n} pairs, {sides.two_kinds:.0%} hold two "
+                f"kinds of text{telling}")
     if sides.observed == "unclear" and pairs.symmetry:
         return Finding(id, "doubt", 0, evidence, rows=rows)
     if pairs.symmetry in ("", sides.observed):

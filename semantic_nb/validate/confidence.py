@@ -56,8 +56,7 @@ def power_finding(known: Mapping[str, np.ndarray | float], n: int, metric: str,
         known: by name, per-query differences of two systems that are known before tuning, shape (m,), or a declared
             spread. The first decides, so it is the one most like the planned comparison. `rows` holds them all.
         worthwhile: the difference that the reader would act on, in the metric's unit.
-    Raises:
-        ContractError: `validate.power` for values that are not finite.
+    Raises `validate.power` for values that are not finite.
     """
     spreads = {name: float(np.std(d, ddof=1) if np.ndim(d) else d)
                for name, d in known.items() if not np.ndim(d) or len(d) >= MIN_QUERIES}
@@ -101,8 +100,7 @@ def _question_row(text: str, vocabulary: set[str]) -> tuple[float, ...]:
 # %% ../../nbs/09_validate/confidence.ipynb #5a981d8e
 def _permutation_test(statistic: Callable[[np.ndarray], np.ndarray], n: int, m: int,
                       seed: int) -> "PermutationTestResult":
-    """Deal the labels of n test and m production queries 999 times. `statistic` takes labels of shape (..., n + m), 1
-    for production, and returns one value per labelling."""
+    "Deal the labels of n test and m production queries (1 for these) 999 times; `statistic` takes shape (..., n + m)."
     from scipy.stats import permutation_test
 
     def by_rows(_: np.ndarray, production: np.ndarray, axis: int) -> np.ndarray:
@@ -124,11 +122,8 @@ def _require_comparable(test: np.ndarray, production: np.ndarray) -> None:
 def form_test(test: np.ndarray, production: np.ndarray, seed: int = 1) -> "PermutationTestResult":
     """Permutation test on the largest absolute standardised difference of any column, shapes (n, f) and (m, f).
 
-    Returns:
-        SciPy's result; `null_distribution` holds the largest difference under 999 random labellings (max-T; Westfall
-        and Young, 1993).
-    Raises:
-        ContractError: `validate.drift` for an empty side, different columns or NaN.
+    `null_distribution` holds the largest difference under 999 random labellings (max-T; Westfall and Young, 1993).
+    Raises `validate.drift` for an empty side, different columns or NaN.
     """
     _require_comparable(test, production)
     scores = _standardised(test, production)
@@ -149,9 +144,7 @@ def energy_test(test: np.ndarray, production: np.ndarray, seed: int = 1) -> "Per
 
     The coefficient is (2 B - T - P) / 2 B, where B, T and P are the mean Euclidean distances between the sets, within
     test and within production (Székely and Rizzo, 2013, *Energy statistics*).
-
-    Raises:
-        ContractError: `validate.drift` for an empty side, different sizes, NaN, or vectors that are all the same.
+    Raises `validate.drift` for an empty side, different sizes, NaN, or vectors that are all the same.
     """
     from scipy.spatial.distance import cdist
     _require_comparable(test, production)
@@ -199,36 +192,26 @@ _LEVEL, _MOST = 0.05, 1000
 def drift(test: Questions, production: Questions, seed: int = 1) -> Finding:
     """`validate.drift`: could the production queries come from where the test queries come from? Needs no judgments.
 
-    `energy_test` on the vectors of the base and `form_test` on the form, Holm-adjusted; status `doubt` at 5 %, or
-    without enough evidence. `rows` holds the production queries that differ most in what fired. Queries count as
-    independent: give one per session if users repeat themselves.
-
-    Raises:
-        ContractError: `validate.drift` for vectors of different size or with NaN.
-    """
-    distinct = [len(set(map(canonical_text, side.texts))) for side in (test, production)]
-    few = min(distinct) < MIN_QUERIES
-    if few or _one_point(test.vectors, production.vectors):
-        return Finding("validate.drift", "doubt", 0,
-                       f"not enough evidence: {distinct[0]} distinct test and {distinct[1]} distinct production queries"
-                       f"{'' if few else ', all with the same vector'}",
+    `energy_test` on the vectors of the base and `form_test` on the form, Holm-adjusted; `doubt` at 5 %, or without
+    enough evidence. `rows` holds the production queries that differ most in what fired. Give one query per session if
+    users repeat themselves. Raises `validate.drift` for vectors of different size or with NaN."""
+    if lack := _lack_of_queries(test, production):
+        return Finding("validate.drift", "doubt", 0, f"not enough evidence: {lack}",
                        f"collect at least {MIN_QUERIES} different queries of each, and check the encoder")
     drawn = [np.sort(np.random.default_rng(seed).permutation(len(side.texts))[:_MOST]) for side in (test, production)]
     test, production = test.take(drawn[0]), production.take(drawn[1])
     meaning, form = energy_test(test.vectors, production.vectors, seed), form_test(test.form, production.form, seed)
     p_meaning, p_form = holm([meaning.pvalue, form.pvalue])
-    test_form, live_form = np.split(_standardised(test.form, production.form), [len(test.texts)])
-    apart, named, rows = live_form.mean(axis=0) - test_form.mean(axis=0), "", []
+    named, rows = "", []
     if p_meaning <= _LEVEL:
         rows += _furthest(_witness(test.vectors, production.vectors), production, drawn[1], "meaning")
     if p_form <= _LEVEL:
-        rows += _furthest(live_form @ apart, production, drawn[1], "form")
-        limit = np.quantile(form.null_distribution, 1 - _LEVEL)
-        named = ", ".join(f"{name} {by:+.1f} sd" for name, by in zip(_QUESTION_FEATURES, apart) if abs(by) >= limit)
+        scores, named = _form_contrast(test.form, production.form, np.quantile(form.null_distribution, 1 - _LEVEL))
+        rows += _furthest(scores, production, drawn[1], "form")
     evidence = (f"{len(production.texts)} production against {len(test.texts)} test queries: meaning "
                 f"{p_text(p_meaning)} (energy coefficient {meaning.statistic:.4f}, 95 % of random labels below "
-                f"{np.quantile(meaning.null_distribution, 1 - _LEVEL):.4f}), form {p_text(p_form)}"
-                f"{f' ({named})' if named else ''}; Holm-adjusted")
+                f"{np.quantile(meaning.null_distribution, 1 - _LEVEL):.4f}), form {p_text(p_form)}{named}; "
+                "Holm-adjusted")
     if not rows:
         return Finding("validate.drift", "ok", 0, evidence)
     return Finding("validate.drift", "doubt", len(production.texts), evidence,
@@ -245,8 +228,21 @@ def _furthest(scores: np.ndarray, production: Questions, numbers: np.ndarray, wh
     return [{"number": int(numbers[i]), "differs in": what, "text": " ".join(production.texts[i].split())[:160]}
             for i in np.argsort(-scores, kind="stable")[:5]]
 
-def _one_point(test: np.ndarray, production: np.ndarray) -> bool:
-    return test.shape[1:] == production.shape[1:] and bool(np.ptp(np.vstack([test, production]), axis=0).max() < 1e-6)
+def _form_contrast(test: np.ndarray, production: np.ndarray, limit: float) -> tuple[np.ndarray, str]:
+    "How far production queries lie in the direction in which the forms differ; the features that differ by `limit`."
+    live = _standardised(test, production)[len(test):]
+    apart = live.mean(axis=0) * (1 + len(production) / len(test))
+    named = [f"{name} {by:+.1f} sd" for name, by in zip(_QUESTION_FEATURES, apart) if abs(by) >= limit]
+    return live @ apart, f" ({', '.join(named)})" if named else ""
+
+def _lack_of_queries(test: Questions, production: Questions) -> str:
+    distinct = [len(set(map(canonical_text, side.texts))) for side in (test, production)]
+    lack = f"{distinct[0]} distinct test and {distinct[1]} distinct production queries"
+    if min(distinct) < MIN_QUERIES:
+        return lack
+    _require_comparable(test.vectors, production.vectors)
+    one_point = np.ptp(np.vstack([test.vectors, production.vectors]), axis=0).max() < 1e-6
+    return f"{lack}, all with the same vector" if one_point else ""
 
 # %% ../../nbs/09_validate/confidence.ipynb #050894ad
 def production_gap(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1,
@@ -255,10 +251,7 @@ def production_gap(test: np.ndarray, production: np.ndarray, metric: str, seed: 
     independent samples.
 
     `fail` if the 95 % percentile bootstrap interval of the difference of means lies below zero; `doubt` below 20
-    queries on a side.
-
-    Raises:
-        ContractError: `validate.production` for values that are not finite.
+    queries on a side. Raises `validate.production` for values that are not finite.
     """
     if not (np.isfinite(test).all() and np.isfinite(production).all()):
         raise ContractError(
@@ -275,7 +268,6 @@ def production_gap(test: np.ndarray, production: np.ndarray, metric: str, seed: 
         return Finding("validate.production", "ok", 0, evidence)
     return Finding("validate.production", "fail", len(production), evidence, "fix the evaluation set before retraining")
 
-# %% ../../nbs/09_validate/confidence.ipynb #4545750f
 def production_warning(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1,
                        resamples: int = 5000) -> str:
     "The first line of a report if production scores lower than the test (see `production_gap`); else empty."
@@ -288,8 +280,7 @@ def how_sure(domain: Domain, runs: Mapping[tuple[str, int | None, str], Run],
     """The findings of this module for one run: `minimum_detectable_difference`, `drift`, `production`.
 
     Args:
-        runs: by (system, dim, split): on the test, base at the full and at the served size
-            and BM25; served on test and production.
+        runs: by (system, dim, split): on the test, base at full and served size and BM25; served on test and production.
     """
     v, dim, full = domain.spec.validation, domain.spec.index.dim, domain.spec.model.dims[0]
 
