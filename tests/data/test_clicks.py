@@ -1,4 +1,4 @@
-"""Clicks and their simulation: what would clutter chapters 02d and 02d2."""
+"""Clicks and their simulation: what would clutter the notebooks clicks and click_noise."""
 import json
 import random
 import time
@@ -12,7 +12,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from measurements.click_log import (
     Search, Users, against_truth, open_domain, searches, simulate, training_sets, typed_name, write_clicks)
 from semantic_nb.data.clicks import (
-    ENOUGH, NAME_MATCH, RELEVANT, filter_clicks, name_match, navigational, position_model, read_clicks)
+    NAME_MATCH, RELEVANT, filter_clicks, name_match, navigational, position_model, read_clicks)
 from semantic_nb.core import ContractError, Settings
 from semantic_nb.data.records import Corpus, Judged, read_corpus, read_judged, read_rows
 from semantic_nb.spec import load_spec
@@ -181,7 +181,7 @@ def test_the_examination_of_ranks_is_recovered_better_than_by_counting(pool, cor
     model, truth = position_model(log), np.arange(1, 11.0) ** -eta
     off = lambda curve: np.abs(np.log(np.maximum(curve, 1e-3) / truth))[:6].mean()
     assert off(model.examination) < 0.35 and off(model.examination) < off(model.raw / model.raw[0]) / 1.5
-    assert (model.relevant > model.other).all() and model.varied > ENOUGH
+    assert (model.relevant > model.other).all() and model.varied > 200
 
 
 def test_the_posterior_means_what_it_says(pool, corpus, log):

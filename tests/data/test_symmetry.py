@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.data.records import PairSet, read_pairs
-from semantic_nb.data.symmetry import find_clumps, find_jump, mixture_finding
 from semantic_nb.data.symmetry import (
-    FEATURES, MIN_PAIRS, direction_finding, independent_rows, read_sides, surface, symmetry_finding, typical)
+    FORM_FEATURES, direction_finding, find_clumps, find_jump, form_of, independent_rows, mixture_finding, question_signs,
+    read_sides, symmetry_finding)
 
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))
 WORDS = ("river lamp stone garden music paper window table cloud winter summer market engine letter bridge "
@@ -49,8 +49,8 @@ def swapped(pairs, rows):
 def test_the_relation_is_observed(make, expected):
     sides = read_sides(make(120))
     assert sides.observed == expected
-    assert sides.low <= sides.accuracy <= sides.high
-    assert (sides.accuracy > 0.95) == (expected == "asymmetric")
+    assert sides.accuracy.low <= sides.accuracy.value <= sides.accuracy.high
+    assert (sides.accuracy.value > 0.95) == (expected == "asymmetric")
 
 
 @pytest.mark.parametrize("make, wrong", [(paraphrases, "asymmetric"), (answers, "symmetric")])
@@ -84,7 +84,7 @@ def test_two_catalogues_are_told_apart_and_are_of_one_kind():
     titles = [sentence(chance, 3, 20) + (" A survey?" if chance.random() < 0.5 else "") for _ in range(150)]
     sides = read_sides(PairSet("papers", "symmetric", tuple(f"{t} VLDB 1994" for t in titles),
                                tuple(f"{t} vldb journal 1994" for t in titles)))
-    assert sides.told_apart and sides.kinds < 0.5
+    assert sides.told_apart and sides.two_kinds < 0.5
 
 
 @pytest.mark.parametrize("major, minor", [(paraphrases, answers), (answers, paraphrases)])
@@ -106,9 +106,9 @@ def test_pure_sets_raise_no_alarm(make):
 
 
 def test_too_few_pairs_are_not_judged():
-    few = answers(MIN_PAIRS - 1)
+    few = answers(29)
     sides = read_sides(few)
-    assert not sides.enough and np.isnan(sides.accuracy)
+    assert not sides.enough and np.isnan(sides.accuracy.value)
     for finding in (symmetry_finding(few, sides), direction_finding(few, sides), mixture_finding(few, sides)):
         assert finding.status == "doubt" and finding.evidence.startswith("not enough evidence")
 
@@ -129,16 +129,23 @@ def test_adding_copies_of_rows_changes_nothing():
 
 @pytest.mark.parametrize(
     "text", ["", " ", "\n\n\n", "كيف أرتب قائمة؟", "リストを並べ替えるには？", "🙂🙃🙂", "a" * 1_000_000, "\ud800 broken", "\x00"])
-def test_any_text_has_a_surface(text):
-    found = surface(text)
-    assert found.shape == (len(FEATURES),) and np.isfinite(found).all()
+def test_any_text_has_a_form(text):
+    found = form_of(text)
+    assert found.shape == (len(FORM_FEATURES),) and np.isfinite(found).all()
 
 
 @hypothesis_settings(max_examples=200, deadline=None)
 @given(st.text(max_size=300))
-def test_shares_of_a_surface_lie_between_0_and_1(text):
-    shares = surface(text)[3:8]
+def test_shares_of_a_form_lie_between_0_and_1(text):
+    shares = form_of(text)[3:8]
     assert (shares >= 0).all() and shares.sum() <= 1 + 1e-9
+
+
+@pytest.mark.parametrize("text, signs", [("Is it so?", (True, True)), ("whose is this", (False, True)),
+                                         ("isinstance", (False, False)), ("tell me, how", (False, False)),
+                                         ("並べ替えるには？", (True, False)), ("", (False, False))])
+def test_what_asks_is_told_by_two_signs(text, signs):
+    assert question_signs(text) == signs
 
 
 @pytest.mark.parametrize("question, page",
@@ -177,7 +184,7 @@ def test_clumps_lie_apart_only_where_there_are_two():
 def test_typical_rows_are_near_the_median_margin():
     pairs = answers(100)
     sides = read_sides(pairs)
-    rows = [row["row"] for row in typical(pairs, sides)]
+    rows = [row["row"] for row in symmetry_finding(pairs, sides).rows]
     spread = np.abs(sides.margins - np.median(sides.margins))
     assert max(spread[rows]) <= np.sort(spread)[10]
 
@@ -208,6 +215,6 @@ def test_clumps_are_listed_surest_first_and_not_called_paraphrases():
     sides = read_sides(mixed)
     found = mixture_finding(mixed, sides)
     rows = [row["row"] for row in found.rows]
-    smaller = find_clumps(sides.features)[2]
+    smaller = find_clumps(sides.contrast)[2]
     assert found.status == "fail" and "two clumps" in found.evidence and "paraphrases" not in found.evidence
     assert rows == sorted(rows, key=lambda row: (-smaller[row], row)) and set(rows) >= set(range(450, 500))

@@ -1,30 +1,83 @@
+"""Simulated users who search the demo's documents: a click log with its truth, for nbs/02_data/click_noise.ipynb.
+
+    python tests/measurements/click_log.py        writes data/pydocs/clicks.csv, and says whether it equals what was there
+"""
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from semantic_nb.core import Settings
-from semantic_nb.data.records import Corpus, Judged, PairSet, read_judged
-
-from semantic_nb.measure import bm25
-from semantic_nb.spec import PipelineSpec
 from semantic_nb.data.domain import held_out_documents, load_corpus, stored_groups
+from semantic_nb.data.records import Corpus, Judged, PairSet, read_judged
+from semantic_nb.measure import bm25
+from semantic_nb.spec import PipelineSpec, load_spec
+
+ROOT = Path(__file__).resolve().parents[2]
+ATTRACTION = {2: 0.9, 1: 0.6}  # chance to click an examined answer, by its grade
+PAGE = 10
+SHORT_NAMES = {"numpy": "np", "pandas": "pd", "pyplot": "plt", "matplotlib": "mpl"}
+
+
+# --- what can be asked
 
 def open_domain(spec: PipelineSpec) -> tuple[Corpus, Judged]:
     "The documents that training may see, and the train questions judged on these alone."
     whole = load_corpus(spec)
-    read = lambda name: read_judged(spec.folder / spec.data.queries,
-                                    spec.folder / spec.data.qrels / f"{name}.tsv", whole)
-    v, train = spec.validation, read("train")
-    judged = [read(name) for name in (v.dev, v.test, v.production) if name]
-    corpus = whole.subset(set(whole.ids) - held_out_documents(whole, stored_groups(whole), judged))
-    mine = [q for q, grades in train.qrels.items() if set(grades) <= set(corpus.ids)]
-    return corpus, Judged({q: train.queries[q] for q in mine}, {q: train.qrels[q] for q in mine})
 
-ATTRACTION = {2: 0.9, 1: 0.6}
+    def judged(split: str) -> Judged:
+        return read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / f"{split}.tsv", whole)
+    validation, train = spec.validation, judged("train")
+    held_out = [judged(split) for split in (validation.dev, validation.test, validation.production) if split]
+    corpus = whole.subset(set(whole.ids) - held_out_documents(whole, stored_groups(whole), held_out))
+    questions = [query for query, grades in train.qrels.items() if set(grades) <= set(corpus.ids)]
+    return corpus, Judged({query: train.queries[query] for query in questions},
+                          {query: train.qrels[query] for query in questions})
+
+
+def typed_name(name: str, draw: np.random.Generator, slips: float = 0.12) -> str:
+    "A qualified name as somebody who knows it might type it; a share of `slips` has a typo."
+    parts = [part for part in name.split(".") if part != "builtins"] or [name]
+    words = [parts[-1:], parts[-2:], parts[:1] + parts[1:][-1:], parts][int(draw.integers(4))]
+    if draw.random() < 0.5:
+        words = [SHORT_NAMES.get(word, word) for word in words]
+    text = (" " if draw.random() < 0.5 else ".").join(words).lower()
+    if draw.random() < 0.3:
+        text = text.replace("_", " ")
+    if len(text) < 5 or draw.random() >= slips:
+        return text
+    at = int(draw.integers(1, len(text) - 1))
+    left_out = text[:at] + text[at + 1:]
+    doubled = text[:at] + text[at] + text[at:]
+    swapped = text[:at] + text[at + 1] + text[at] + text[at + 2:]
+    return (left_out, doubled, swapped)[int(draw.integers(3))]
+
+
+@dataclass(frozen=True)
+class Search:
+    "A query, why it is asked, the grades of its answers, and the engine's candidates with their scores."
+    query: str
+    intent: str
+    answers: Mapping[str, int]
+    candidates: Mapping[str, float]
+
+
+def searches(corpus: Corpus, questions: Judged, names: Sequence[str], seed: int = 0) -> list[Search]:
+    "What can be asked: the questions, and the `names` (ids of documents) as somebody would type them."
+    draw = np.random.default_rng(seed)
+    typed = {f"name:{name}": (typed_name(name, draw), name) for name in names}
+    texts = dict(questions.queries) | {key: text for key, (text, _) in typed.items()}
+    run = bm25(corpus, texts, k=3 * PAGE)
+    pool = [Search(text, "informational", questions.qrels[query], run.get(query, {}))
+            for query, text in questions.queries.items()]
+    pool += [Search(text, "navigational", {name: 2}, run.get(key, {})) for key, (text, name) in typed.items()]
+    return [search for search in pool if len(search.candidates) >= PAGE
+            and any(search.answers.get(document, 0) > 0 for document in search.candidates)]
+
+
+# --- who asks, and what they click
 
 @dataclass(frozen=True)
 class Users:
@@ -51,89 +104,62 @@ class Users:
     zipf: float = 0.6
     seed: int = 1
 
-_SHORT = {"numpy": "np", "pandas": "pd", "pyplot": "plt", "matplotlib": "mpl"}
 
-def typed_name(name: str, draw: np.random.Generator, slips: float = 0.12) -> str:
-    "A qualified name as somebody who knows it might type it; a share of `slips` has a typo."
-    parts = [part for part in name.split(".") if part != "builtins"] or [name]
-    words = [parts[-1:], parts[-2:], parts[:1] + parts[1:][-1:], parts][int(draw.integers(4))]
-    words = [_SHORT.get(word, word) for word in words] if draw.random() < 0.5 else words
-    text = (" " if draw.random() < 0.5 else ".").join(words).lower()
-    text = text.replace("_", " ") if draw.random() < 0.3 else text
-    if len(text) < 5 or draw.random() >= slips:
-        return text
-    at = int(draw.integers(1, len(text) - 1))
-    return (text[:at] + text[at + 1:], text[:at] + text[at] + text[at:],
-            text[:at] + text[at + 1] + text[at] + text[at + 2:])[int(draw.integers(3))]
+def ranked_page(search: Search, users: Users, draw: np.random.Generator) -> list[str]:
+    "The ten best candidates by one version of the engine."
+    documents = list(search.candidates)
+    scores = np.array(list(search.candidates.values())) * np.exp(users.spread * draw.normal(size=len(documents)))
+    return [documents[i] for i in np.argsort(-scores, kind="stable")[:PAGE]]
 
-_PAGE = 10
 
-@dataclass(frozen=True)
-class Search:
-    "A query, why it is asked, the grades of its answers, and the engine's candidates with their scores."
-    query: str
-    intent: str
-    answers: Mapping[str, int]
-    found: Mapping[str, float]
-
-def searches(corpus: Corpus, questions: Judged, names: Sequence[str], seed: int = 0) -> list[Search]:
-    "What can be asked: the questions, and the `names` (ids of documents) as somebody would type them."
-    draw = np.random.default_rng(seed)
-    typed = {f"name:{name}": (typed_name(name, draw), name) for name in names}
-    found = bm25(corpus, dict(questions.queries) | {key: text for key, (text, _) in typed.items()}, k=3 * _PAGE)
-    asked = [Search(text, "informational", questions.qrels[q], found.get(q, {}))
-             for q, text in questions.queries.items()]
-    asked += [Search(text, "navigational", {name: 2}, found.get(key, {})) for key, (text, name) in typed.items()]
-    return [one for one in asked if len(one.found) >= _PAGE and any(one.answers.get(d, 0) > 0 for d in one.found)]
-
-def _ranked(one: Search, users: Users, draw: np.random.Generator) -> list[str]:
-    scores = np.array(list(one.found.values())) * np.exp(users.spread * draw.normal(size=len(one.found)))
-    return [list(one.found)[i] for i in np.argsort(-scores, kind="stable")[:_PAGE]]
-
-def _clicks(one: Search, shown: Sequence[str], users: Users, draw: np.random.Generator) -> list[int]:
-    "The positions clicked, from 1."
-    grades = [one.answers.get(document, 0) for document in shown]
-    chance = [k ** -users.eta * (ATTRACTION[grade] if grade else users.noise / k) for k, grade in enumerate(grades, 1)]
-    clicked = []
-    for k in np.flatnonzero(draw.random(len(shown)) < chance):
-        clicked.append(int(k) + 1)
-        if grades[k] and draw.random() < users.stop:
+def clicked_positions(search: Search, page: Sequence[str], users: Users, draw: np.random.Generator) -> list[int]:
+    "The positions clicked in one search, from 1."
+    grades = [search.answers.get(document, 0) for document in page]
+    chances = [rank ** -users.eta * (ATTRACTION[grade] if grade else users.noise / rank)
+               for rank, grade in enumerate(grades, 1)]
+    positions = []
+    for place in np.flatnonzero(draw.random(len(page)) < chances):
+        positions.append(int(place) + 1)
+        if grades[place] and draw.random() < users.stop:
             break
-    return clicked
+    return positions
 
-def _popular(pool: Sequence[Search], intent: str, users: Users,
-             draw: np.random.Generator) -> tuple[list[Search], np.ndarray]:
+
+def by_popularity(pool: Sequence[Search], intent: str, users: Users,
+                  draw: np.random.Generator) -> tuple[list[Search], np.ndarray]:
     "Searches of one intent, and the cumulative weights of their popularity."
-    some = [one for one in pool if one.intent == intent]
-    some = [some[i] for i in draw.permutation(len(some))[:users.names if intent == "navigational" else users.questions]]
+    most = users.names if intent == "navigational" else users.questions
+    some = [search for search in pool if search.intent == intent]
+    some = [some[i] for i in draw.permutation(len(some))[:most]]
     return some, np.cumsum(np.arange(1, len(some) + 1.0) ** -users.zipf)
 
-def simulate(pool: Sequence[Search], users: Users) -> list[dict]:
-    """The log: one row per click, and one with an empty document for a search without a
-    click. The same arguments give the same rows.
 
-    Columns: session, query, page, shown (ids separated by |, where the page is new), position
-    (from 1), document, and the truth, which
-    no detector may read: truth_intent, truth_relevant.
+def simulate(pool: Sequence[Search], users: Users) -> list[dict]:
+    """The log: one row per click, and one with an empty document for a search without a click. The same arguments give
+    the same rows.
+
+    Columns: session, query, page, shown (ids separated by |, where the page is new), position (from 1), document, and
+    the truth, which no detector may read: truth_intent, truth_relevant.
     """
     draw = np.random.default_rng(users.seed)
-    popular = {intent: _popular(pool, intent, users, draw) for intent in ("informational", "navigational")}
-    pages, rows = {}, []
+    popular = {intent: by_popularity(pool, intent, users, draw) for intent in ("informational", "navigational")}
+    pages: dict[tuple[int, int], tuple[int, list[str]]] = {}
+    rows = []
     for session in range(users.searches):
-        asked, edges = popular["navigational" if draw.random() < users.navigational else "informational"]
-        one, ranker = asked[int(np.searchsorted(edges, draw.random() * edges[-1]))], int(draw.integers(users.rankers))
-        row = {"session": session, "query": one.query, "page": len(pages) + 1, "shown": ""}
-        if (id(one), ranker) not in pages:
-            pages[id(one), ranker] = row["page"], _ranked(one, users, draw)
-            row["shown"] = "|".join(pages[id(one), ranker][1])
-        row["page"], shown = pages[id(one), ranker]
-        for position in _clicks(one, shown, users, draw) or [0]:
-            document = shown[position - 1] if position else ""
-            truth = {"truth_intent": one.intent,
-                     "truth_relevant": int(one.answers.get(document, 0) > 0) if position else ""}
-            rows.append(row | {"position": position or "", "document": document} | truth)
-            row["shown"] = ""
+        some, edges = popular["navigational" if draw.random() < users.navigational else "informational"]
+        search, ranker = some[int(np.searchsorted(edges, draw.random() * edges[-1]))], int(draw.integers(users.rankers))
+        new = (id(search), ranker) not in pages
+        if new:
+            pages[id(search), ranker] = len(pages) + 1, ranked_page(search, users, draw)
+        number, page = pages[id(search), ranker]
+        for click, position in enumerate(clicked_positions(search, page, users, draw) or [0]):
+            document = page[position - 1] if position else ""
+            relevant = int(search.answers.get(document, 0) > 0) if position else ""
+            rows.append({"session": session, "query": search.query, "page": number,
+                         "shown": "|".join(page) if new and not click else "", "position": position or "",
+                         "document": document, "truth_intent": search.intent, "truth_relevant": relevant})
     return rows
+
 
 def write_clicks(rows: Sequence[Mapping], path: Path) -> Path:
     "Write a log as CSV."
@@ -143,6 +169,14 @@ def write_clicks(rows: Sequence[Mapping], path: Path) -> Path:
         writer.writerows(rows)
     return path
 
+
+# --- how often a filter is wrong
+
+def share_in(part: Collection, whole: Collection) -> float:
+    "The share of `whole` that is in `part`; NaN for nothing."
+    return len(set(part) & set(whole)) / len(whole) if whole else float("nan")
+
+
 def against_truth(rows: Sequence[Mapping], dropped: Mapping[str, Sequence[int]]) -> dict[str, float]:
     """Precision and recall of each reason for dropping a click, and the share of right pairs before and
     after; NaN where there is nothing to count.
@@ -150,30 +184,49 @@ def against_truth(rows: Sequence[Mapping], dropped: Mapping[str, Sequence[int]])
     Args:
         dropped: row numbers by reason (`navigational`, `position`), as in `FilteredClicks`.
     """
-    clicks = {n for n, row in enumerate(rows) if row["document"]}
-    named = {n for n in clicks if rows[n]["truth_intent"] == "navigational"}
-    wrong = {n for n in clicks - named if str(rows[n]["truth_relevant"]) != "1"}
-    found, placed = set(dropped["navigational"]), set(dropped["position"]) - named
-    pairs = lambda some: {(rows[n]["query"], rows[n]["document"]) for n in some}
-    right, kept = pairs(clicks - named - wrong), pairs(clicks.difference(*dropped.values()))
-    ratio = lambda part, whole: len(part & whole) / len(whole) if whole else float("nan")
-    return {"name precision": ratio(named, found), "name recall": ratio(found, named),
-            "position precision": ratio(wrong, placed), "position recall": ratio(placed, wrong),
-            "right before": ratio(right, pairs(clicks)), "right after": ratio(right, kept),
-            "right kept": ratio(kept, right), "clicks": len(clicks), "pairs kept": len(kept)}
+    def pairs(numbers: Collection[int]) -> set[tuple[str, str]]:
+        return {(rows[number]["query"], rows[number]["document"]) for number in numbers}
+    clicks = {number for number, row in enumerate(rows) if row["document"]}
+    names = {number for number in clicks if rows[number]["truth_intent"] == "navigational"}
+    wrong = {number for number in clicks - names if str(rows[number]["truth_relevant"]) != "1"}
+    as_names, by_position = set(dropped["navigational"]), set(dropped["position"]) - names
+    right, left = pairs(clicks - names - wrong), pairs(clicks.difference(*dropped.values()))
+    return {"name precision": share_in(names, as_names), "name recall": share_in(as_names, names),
+            "position precision": share_in(wrong, by_position), "position recall": share_in(by_position, wrong),
+            "right before": share_in(right, pairs(clicks)), "right after": share_in(right, left),
+            "right kept": share_in(left, right), "clicks": len(clicks), "pairs kept": len(left)}
+
 
 def training_sets(rows: Sequence[Mapping], corpus: Corpus, filtered: PairSet, limit: int = 2000) -> dict[str, PairSet]:
     """Equally many distinct pairs of one log, at most `limit`, chosen by hash: `raw` (every click),
     `filtered`, and `oracle` (by the truth)."""
     clicks = [row for row in rows if row["document"] in corpus.position]
     right = [row for row in clicks if (row["truth_intent"], str(row["truth_relevant"])) == ("informational", "1")]
-
-    def distinct(some: Sequence[Mapping]) -> PairSet:
-        queries, ids = zip(*dict.fromkeys((" ".join(row["query"].split()), row["document"]) for row in some))
-        return PairSet("", "asymmetric", queries, tuple(corpus.passages[corpus.position[id]] for id in ids), (), ids)
-
-    sets = {"raw": distinct(clicks), "filtered": filtered, "oracle": distinct(right)}
+    sets = {"raw": distinct_pairs(clicks, corpus), "filtered": filtered, "oracle": distinct_pairs(right, corpus)}
     count = min(limit, *map(len, sets.values()))
-    digest = lambda pairs, i: sha256(f"{pairs.anchors[i]}\n{pairs.documents[i]}".encode()).hexdigest()
-    first = lambda pairs: sorted(range(len(pairs)), key=lambda i: digest(pairs, i))[:count]
-    return {name: replace(pairs.take(first(pairs)), name=f"clicks-{name}") for name, pairs in sets.items()}
+    return {name: replace(pairs.take(first_by_hash(pairs, count)), name=f"clicks-{name}")
+            for name, pairs in sets.items()}
+
+
+def distinct_pairs(clicks: Sequence[Mapping], corpus: Corpus) -> PairSet:
+    queries, ids = zip(*dict.fromkeys((" ".join(row["query"].split()), row["document"]) for row in clicks))
+    return PairSet("", "asymmetric", queries, tuple(corpus.passages[corpus.position[id]] for id in ids), (), ids)
+
+
+def first_by_hash(pairs: PairSet, count: int) -> list[int]:
+    def digest(row: int) -> str:
+        return sha256(f"{pairs.anchors[row]}\n{pairs.documents[row]}".encode()).hexdigest()
+    return sorted(range(len(pairs)), key=digest)[:count]
+
+
+def main() -> None:
+    path = ROOT / "data" / "pydocs" / "clicks.csv"
+    committed = path.read_bytes() if path.exists() else b""
+    corpus, questions = open_domain(load_spec(path.parent / "spec.toml"))
+    written = write_clicks(simulate(searches(corpus, questions, corpus.ids), Users()), path).read_bytes()
+    print("the committed log, byte for byte" if written == committed
+          else "another log than the committed one: the documents are not those of constraints.txt")
+
+
+if __name__ == "__main__":
+    main()

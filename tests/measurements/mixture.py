@@ -1,6 +1,6 @@
-"""The trial of chapter 02, symmetry: false alarms and detections of the symmetry and mixture checks, set by set.
+"""The trial behind nbs/02_data/symmetry.ipynb: false alarms and detections of the symmetry and mixture checks.
 
-    DEVELOPMENT_DATA=… python tests/trials/mixture.py [DRAWS]        writes nbs/mixture.json
+    DEVELOPMENT_DATA=… python tests/measurements/mixture.py [DRAWS]        writes nbs/02_data/mixture.json
 """
 import ast
 import itertools
@@ -16,147 +16,199 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from semantic_nb.core import Settings, write_json
-from semantic_nb.data.records import PairSet, read_corpus, read_judged, read_rows
-from semantic_nb.data.symmetry import mixture_finding
-from semantic_nb.spec import load_spec
+from semantic_nb.core import write_json
 from semantic_nb.data.domain import load_corpus, pairs_from_documents
-from semantic_nb.data.symmetry import read_sides
+from semantic_nb.data.records import Corpus, PairSet, read_corpus, read_judged, read_rows
+from semantic_nb.data.symmetry import mixture_finding, read_sides
+from semantic_nb.spec import load_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "."))
+RESULT = ROOT / "nbs" / "02_data" / "mixture.json"
 PURE, MIXED, FOREIGN = 200, 500, 0.1
+Pairs = list[tuple[str, str]]
 
 
-def scored(file, column, least):
+# --- the sets
+
+def scored_pairs(file: str, column: str, least: float) -> Pairs:
+    "Pairs of a file with at least this score; a file without the column gives all."
     return [(row["anchor"], row["positive"]) for row in read_rows(DATA / file) if row.get(column, 1) >= least]
 
 
-def judged(folder, split, corpus=None):
+def judged_pairs(folder: Path, split: str, corpus: Corpus | None = None) -> Pairs:
+    "Queries with their relevant documents."
     corpus = corpus or read_corpus(folder / "corpus.jsonl")
-    found = read_judged(folder / "queries.jsonl", folder / "qrels" / f"{split}.tsv", corpus)
-    return [(found.queries[q], corpus.passages[corpus.position[d]]) for q, grades in found.qrels.items()
-            for d, grade in grades.items() if grade > 0 and corpus.texts[corpus.position[d]]]
+    judged = read_judged(folder / "queries.jsonl", folder / "qrels" / f"{split}.tsv", corpus)
+    return [(judged.queries[query], corpus.passages[corpus.position[document]])
+            for query, grades in judged.qrels.items()
+            for document, grade in grades.items() if grade > 0 and corpus.texts[corpus.position[document]]]
 
 
-def two_of_each(groups):
+def two_of_each(groups) -> Pairs:
     "Two texts of each group, in either order."
     chance = random.Random(0)
     return [tuple(chance.sample(sorted(set(texts))[:50], 2)) for texts in groups if len(set(texts)) > 1]
 
 
-def same_label(file):
-    by_label, chance = defaultdict(list), random.Random(0)
+def same_label(file: str) -> Pairs:
+    "Texts of one label, paired at random."
+    by_label, chance = defaultdict(set), random.Random(0)
     for row in read_rows(DATA / file):
-        by_label[row["label"]].append(row["text"])
-    texts = [chance.sample(sorted(set(own)), len(set(own))) for own in by_label.values()]
-    return [pair for own in texts for pair in zip(own[::2], own[1::2])]
+        by_label[row["label"]].add(row["text"])
+    shuffled = [chance.sample(sorted(texts), len(texts)) for texts in by_label.values()]
+    return [pair for texts in shuffled for pair in zip(texts[::2], texts[1::2])]
 
 
-def by_value(pairs):
+def by_key(rows: Pairs) -> list[list[str]]:
+    "The second members of the rows, grouped by the first."
     groups = defaultdict(list)
-    for key, text in pairs:
+    for key, text in rows:
         groups[key].append(text)
     return list(groups.values())
 
 
-def summary_and_source():
+def summary_and_source() -> Pairs:
     "First lines of docstrings with the code below them, from the standard library."
-    found = []
+    pairs = []
     for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")):
-        source = path.read_text(encoding="utf-8", errors="replace")
-        for node in ast.walk(ast.parse(source)):
-            if (isinstance(node, ast.FunctionDef) and (doc := ast.get_docstring(node)) and len(node.body) > 1
-                    and len(doc.split()) > 3):
-                found.append((" ".join(doc.split("\n\n")[0].split()),
-                              "\n".join(ast.unparse(part) for part in node.body[1:])[:1000]))
-    return found
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8", errors="replace"))):
+            documentation = ast.get_docstring(node) if isinstance(node, ast.FunctionDef) else None
+            if documentation and len(documentation.split()) > 3 and len(node.body) > 1:
+                code = "\n".join(ast.unparse(statement) for statement in node.body[1:])
+                pairs.append((" ".join(documentation.split("\n\n")[0].split()), code[:1000]))
+    return pairs
 
 
-def all_sets():
-    spec = load_spec(ROOT / "data" / "pydocs" / "spec.toml")
-    corpus = load_corpus(spec, Settings.load(ROOT))
-    docs = {split: judged(spec.folder, split, corpus) for split in ("train", "test", "production")}
-    names, bash = defaultdict(list), scored("nl2bash/pairs_train.jsonl", "score", 0)
-    for id, pair in zip(corpus.ids, corpus.texts):
-        names[id.split(".")[-1]].append(" ".join(pair.split(". ")[0].split()))
-    first = pairs_from_documents(corpus, "first_sentence")
-    cranfield, scifact = (read_corpus(DATA / name / "corpus.jsonl") for name in ("cranfield", "scifact"))
-    catalogue = scored("dblp_acm/pairs_train.jsonl", "label", 1)
+def title_and_text(corpus: Corpus) -> Pairs:
+    return [(title, text) for title, text in zip(corpus.titles, corpus.texts) if title.strip() and text.strip()]
+
+
+def same_name(corpus: Corpus) -> Pairs:
+    "First sentences of documents whose ids end in the same name."
+    names = [(id.split(".")[-1], " ".join(text.split(". ")[0].split())) for id, text in zip(corpus.ids, corpus.texts)]
+    return two_of_each(by_key(names))
+
+
+def shuffled_sides(pairs: Pairs) -> Pairs:
     chance = random.Random(0)
-    title = lambda corpus: [(t, x) for t, x in zip(corpus.titles, corpus.texts) if t.strip() and x.strip()]
+    return [pair if chance.random() < 0.5 else pair[::-1] for pair in pairs]
+
+
+def all_sets() -> dict[str, tuple[str, str, Pairs]]:
+    "By name: role in the trial, true symmetry, pairs."
+    spec = load_spec(ROOT / "data" / "pydocs" / "spec.toml")
+    corpus = load_corpus(spec)
+    docs = {split: judged_pairs(spec.folder, split, corpus) for split in ("train", "test", "production")}
+    first = pairs_from_documents(corpus, "first_sentence")
+    bash = scored_pairs("nl2bash/pairs_train.jsonl", "score", 0)
+    cranfield, scifact = (read_corpus(DATA / name / "corpus.jsonl") for name in ("cranfield", "scifact"))
+    catalogue = scored_pairs("dblp_acm/pairs_train.jsonl", "label", 1)
     return {
-        "stsb train, score 4 and up": ("design", "symmetric", scored("stsb/pairs_train.jsonl", "score", 4)),
+        "stsb train, score 4 and up": ("design", "symmetric", scored_pairs("stsb/pairs_train.jsonl", "score", 4)),
         "banking77 train, same intent": ("design", "symmetric", same_label("banking77/train.jsonl")),
         "nl2bash train": ("design", "asymmetric", bash),
-        "scifact train, claim to abstract": ("design", "asymmetric", judged(DATA / "scifact", "train")),
+        "scifact train, claim to abstract": ("design", "asymmetric", judged_pairs(DATA / "scifact", "train")),
         "pydocs train": ("design", "asymmetric", docs["train"]),
         "dblp_acm, DBLP to ACM": ("design", "catalogues", catalogue),
-        "stsb test, all scores": ("others", "symmetric", scored("stsb/pairs_test.jsonl", "score", 0)),
+        "stsb test, all scores": ("others", "symmetric", scored_pairs("stsb/pairs_test.jsonl", "score", 0)),
         "stackoverflow20, same label": ("others", "symmetric", same_label("stackoverflow20/texts.jsonl")),
-        "pydocs, same name": ("others", "symmetric", two_of_each(names.values())),
-        "cranfield, title to text": ("others", "asymmetric", title(cranfield)),
-        "cranfield, query to text": ("others", "asymmetric", judged(DATA / "cranfield", "test")),
+        "pydocs, same name": ("others", "symmetric", same_name(corpus)),
+        "cranfield, title to text": ("others", "asymmetric", title_and_text(cranfield)),
+        "cranfield, query to text": ("others", "asymmetric", judged_pairs(DATA / "cranfield", "test")),
         "pydocs test and production": ("others", "asymmetric", docs["test"] + docs["production"]),
         "pydocs, first sentence to rest": ("others", "asymmetric", list(zip(first.anchors, first.positives))),
         "pydocs, questions of one document": ("new", "symmetric",
-                                              two_of_each(by_value([(d, q) for q, d in docs["train"]]))),
-        "nl2bash, descriptions of one command": ("new", "symmetric", two_of_each(by_value([(c, d) for d, c in bash]))),
-        "dblp_acm, sides shuffled": ("new", "symmetric",
-                                     [pair if chance.random() < 0.5 else pair[::-1] for pair in catalogue]),
+                                              two_of_each(by_key([(page, query) for query, page in docs["train"]]))),
+        "nl2bash, descriptions of one command": ("new", "symmetric",
+                                                 two_of_each(by_key([(code, text) for text, code in bash]))),
+        "dblp_acm, sides shuffled": ("new", "symmetric", shuffled_sides(catalogue)),
         "standard library, summary to source": ("new", "asymmetric", summary_and_source()),
-        "scifact, title to abstract": ("new", "asymmetric", title(scifact)),
+        "scifact, title to abstract": ("new", "asymmetric", title_and_text(scifact)),
     }
 
 
-def as_pairs(rows):
+# --- one draw
+
+SETS: dict[str, tuple[str, str, Pairs]] = {}  # filled before the workers start
+
+
+def as_pairs(rows: Pairs) -> PairSet:
     return PairSet("trial", "", *zip(*rows))
 
 
-def one_pure(job):
+def pure_draw(job: tuple[str, int]) -> tuple[float, str, bool]:
+    "The judge's accuracy, the observed symmetry, and whether mixture raises a false alarm."
     name, seed = job
-    sides = read_sides(pairs := as_pairs(random.Random(seed).sample(SETS[name][2], min(PURE, len(SETS[name][2])))))
-    return sides.accuracy, sides.observed, mixture_finding(pairs, sides).status == "fail"
+    rows = SETS[name][2]
+    pairs = as_pairs(random.Random(seed).sample(rows, min(PURE, len(rows))))
+    sides = read_sides(pairs)
+    return sides.accuracy.value, sides.observed, mixture_finding(pairs, sides).status == "fail"
 
 
-def one_mixed(job):
+def mixed_draw(job: tuple[str, str, int]) -> tuple[bool, float | None, float | None]:
+    "Whether the mixture is found, and precision and recall of the rows that are listed."
     name, foreign, seed = job
     chance, few = random.Random(seed), round(FOREIGN * MIXED)
     own = chance.sample(SETS[name][2], MIXED - few)
     pairs = as_pairs(own + chance.sample(SETS[foreign][2], few))
     finding = mixture_finding(pairs, read_sides(pairs))
     listed = {row["row"] for row in finding.rows}
-    right = len([row for row in listed if row >= len(own)])
+    right = sum(row >= len(own) for row in listed)
     return finding.status == "fail", right / len(listed) if listed else None, right / few if listed else None
 
 
-def trial(draws):
-    content = {"pure": [], "mixed": [], "pairs": {"pure": PURE, "mixed": MIXED, "foreign": FOREIGN}}
-    latest = lambda *names: next(role for role in ("new", "others", "design") if role in [SETS[n][0] for n in names])
-    combinations = [(a, b) for a, b in itertools.permutations(SETS, 2)
-                    if (SETS[a][1] == "asymmetric") != (SETS[b][1] == "asymmetric") and SETS[b][1] != "catalogues"
-                    and len(SETS[a][2]) >= MIXED * (1 - FOREIGN)]
+# --- all draws
+
+def combinations() -> list[tuple[str, str]]:
+    "Sets of different symmetry, the first large enough to be the larger population."
+    def fit(large: str, small: str) -> bool:
+        symmetries = SETS[large][1], SETS[small][1]
+        return ((symmetries[0] == "asymmetric") != (symmetries[1] == "asymmetric") and symmetries[1] != "catalogues"
+                and len(SETS[large][2]) >= MIXED * (1 - FOREIGN))
+    return [(large, small) for large, small in itertools.permutations(SETS, 2) if fit(large, small)]
+
+
+def newest_role(*names: str) -> str:
+    roles = {SETS[name][0] for name in names}
+    return next(role for role in ("new", "others", "design") if role in roles)
+
+
+def pure_row(name: str, draws: list[tuple[float, str, bool]]) -> dict:
+    role, symmetry, rows = SETS[name]
+    expected = "symmetric" if symmetry == "symmetric" else "asymmetric"
+    accuracies = [accuracy for accuracy, _, _ in draws]
+    return {"set": name, "role": role, "symmetry": symmetry, "size": len(rows), "draws": len(draws),
+            "low": min(accuracies), "high": max(accuracies),
+            "observed": sum(observed == expected for _, observed, _ in draws),
+            "alarms": sum(alarm for _, _, alarm in draws)}
+
+
+def mixed_row(name: str, foreign: str, draws: list[tuple[bool, float | None, float | None]]) -> dict:
+    def mean(values) -> float:
+        return float(np.mean([value for value in values if value is not None] or [0]))
+    return {"set": name, "foreign": foreign, "role": newest_role(name, foreign), "majority": SETS[name][1],
+            "draws": len(draws), "found": sum(found for found, _, _ in draws),
+            "precision": mean(precision for _, precision, _ in draws), "recall": mean(recall for _, _, recall in draws)}
+
+
+def trial(draws: int) -> dict:
+    "Every pure set and every combination, `draws` times."
     with Pool(int(os.environ.get("WORKERS", 2))) as pool:
-        for name, (role, symmetry, rows) in tqdm(SETS.items(), "pure"):
-            found = pool.map(one_pure, [(name, seed) for seed in range(draws)])
-            expected = "symmetric" if symmetry == "symmetric" else "asymmetric"
-            content["pure"].append({"set": name, "role": role, "symmetry": symmetry, "size": len(rows), "draws": draws,
-                                    "low": min(f[0] for f in found), "high": max(f[0] for f in found),
-                                    "observed": sum(f[1] == expected for f in found),
-                                    "alarms": sum(f[2] for f in found)})
-        for name, foreign in tqdm(combinations, "mixed"):
-            found = pool.map(one_mixed, [(name, foreign, seed) for seed in range(draws)])
-            mean = lambda values: float(np.mean([v for v in values if v is not None] or [0]))
-            content["mixed"].append({"set": name, "foreign": foreign, "role": latest(name, foreign),
-                                     "majority": SETS[name][1], "draws": draws, "found": sum(f[0] for f in found),
-                                     "precision": mean(f[1] for f in found), "recall": mean(f[2] for f in found)})
-    return content
+        pure = [pure_row(name, pool.map(pure_draw, [(name, seed) for seed in range(draws)]))
+                for name in tqdm(SETS, "pure")]
+        mixed = [mixed_row(*names, pool.map(mixed_draw, [(*names, seed) for seed in range(draws)]))
+                 for names in tqdm(combinations(), "mixed")]
+    return {"pure": pure, "mixed": mixed, "pairs": {"pure": PURE, "mixed": MIXED, "foreign": FOREIGN}}
 
 
-SETS = all_sets() if DATA != Path(".") else {}
-
-if __name__ == "__main__":
+def main() -> None:
+    SETS.update(all_sets())
     content = trial(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
-    write_json(Path(os.environ.get("OUT", ROOT / "nbs" / "mixture.json")), content)
+    write_json(Path(os.environ.get("OUT", RESULT)), content)
     print(json.dumps([row for row in content["pure"] if row["alarms"] or row["observed"] < row["draws"]], indent=1))
     print(json.dumps([row for row in content["mixed"] if row["found"] < row["draws"]], indent=1))
+
+
+if __name__ == "__main__":
+    main()

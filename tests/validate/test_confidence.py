@@ -12,8 +12,8 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from scipy.stats import binomtest, norm
 
 from semantic_nb.validate.confidence import (
-    MIN_QUERIES, Questions, detectable, drift, energy_test, how_sure, power_finding, production_gap,
-    production_warning, surface, surface_test)
+    MIN_QUERIES, Questions, detectable, drift, energy_test, form_test, how_sure, power_finding, production_gap,
+    production_warning, question_form)
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus
 from semantic_nb.measure import compare, queries_needed
@@ -32,7 +32,11 @@ def sample(n: int, seed: int, shift: float = 0.0, longer: int = 0, dim: int = 16
     draw = np.random.default_rng(seed)
     words = "sort the rows of a table by column and read a file into memory".split()
     texts = tuple(" ".join(draw.choice(words, draw.integers(3, 10) + longer)) + f" {i}" for i in range(n))
-    return Questions(texts, unit(draw.normal(size=(n, dim)) + shift * np.eye(dim)[0]), surface(texts, CORPUS))
+    return Questions(texts, unit(draw.normal(size=(n, dim)) + shift * np.eye(dim)[0]), question_form(texts, CORPUS))
+
+
+def together(a: Questions, b: Questions) -> Questions:
+    return Questions(a.texts + b.texts, np.vstack([a.vectors, b.vectors]), np.vstack([a.form, b.form]))
 
 
 # --- what the questions can show
@@ -96,10 +100,10 @@ def test_scores_that_are_not_numbers_are_refused():
 
 # --- form
 
-def test_surface_sees_what_it_says():
+def test_form_sees_what_it_says():
     texts = ["how to sort rows?", "how to sort rows", "SORT ROWS", "sort rows np.linalg.inv",
              "sort rows zebra", "sort rows 12345 !!!"]
-    ask, plain, loud, code, strange, digits = surface(texts, CORPUS)
+    ask, plain, loud, code, strange, digits = question_form(texts, CORPUS)
     assert ask[2] == 1 and plain[2] == 0 and plain[3] == 1 and loud[3] == 0
     assert loud[5] == 1 and plain[5] == 0 and code[6] == pytest.approx(1 / 3) and strange[
         7] == pytest.approx(1 / 3) and digits[4] > 0.4
@@ -110,18 +114,18 @@ def test_surface_sees_what_it_says():
                          ["", " \n\t", "🙂🙂", "كيف أرتب القائمة؟", "逆行列を求める関数は？", "e\u0301tude", "x" * 1_000_000,
                           "a.b(" * 250_000, "\u202eabc"])
 def test_any_text_has_a_form(text):
-    row = surface([text], CORPUS)
+    row = question_form([text], CORPUS)
     assert row.shape == (1, 8) and np.isfinite(row).all() and (row[0, 2:] >= 0).all() and (row[0, 2:] <= 1).all()
 
 
 def test_no_text_has_no_rows():
-    assert surface([], CORPUS).shape == (0, 8)
+    assert question_form([], CORPUS).shape == (0, 8)
 
 
 def test_one_huge_text_does_not_raise_the_alarm():
     a, b = sample(60, 1), sample(59, 2)
-    huge = Questions(("sort " * 200_000,), b.vectors[:1], surface(["sort " * 200_000], CORPUS))
-    assert surface_test(a.form, (b + huge).form).pvalue > 0.05
+    huge = Questions(("sort " * 200_000,), b.vectors[:1], question_form(["sort " * 200_000], CORPUS))
+    assert form_test(a.form, together(b, huge).form).pvalue > 0.05
 
 
 # --- the two tests
@@ -142,20 +146,20 @@ def test_the_largest_difference_is_in_standard_deviations_of_all():
     a, b = np.array([[0.0, 1], [0, 2], [1, 3]]), np.array([[1.0, 1], [1, 2]])
     both = np.vstack([a, b])
     wanted = np.abs(b.mean(axis=0) - a.mean(axis=0)) / both.std(axis=0)
-    assert surface_test(a, b).statistic == pytest.approx(wanted.max())
+    assert form_test(a, b).statistic == pytest.approx(wanted.max())
 
 
 def test_a_constant_column_is_no_difference():
-    assert surface_test(np.zeros((30, 2)), np.zeros((30, 2))).pvalue == 1
+    assert form_test(np.zeros((30, 2)), np.zeros((30, 2))).pvalue == 1
 
 
 def test_p_values_are_never_zero_and_small_for_another_world():
-    for test in (energy_test, surface_test):
+    for test in (energy_test, form_test):
         assert test(np.random.default_rng(0).normal(size=(40, 4)),
                     np.random.default_rng(1).normal(5, 1, (40, 4))).pvalue == pytest.approx(0.001)
 
 
-@pytest.mark.parametrize("test", [energy_test, surface_test])
+@pytest.mark.parametrize("test", [energy_test, form_test])
 @pytest.mark.parametrize("a, b",
                          [(np.full((30, 4), np.nan), np.ones((30, 4))),
                           (np.ones((30, 4)) * [[1, 2, 3, np.inf]], np.zeros((30, 4))), (np.ones((0, 4)), np.eye(4)),
@@ -187,7 +191,7 @@ def test_two_looks_share_one_level(monkeypatch, meaning, form, status):
     from semantic_nb.validate import confidence
     said = lambda p: lambda *_: SimpleNamespace(pvalue=p, statistic=0.1, null_distribution=np.zeros(99))
     monkeypatch.setattr(confidence, "energy_test", said(meaning))
-    monkeypatch.setattr(confidence, "surface_test", said(form))
+    monkeypatch.setattr(confidence, "form_test", said(form))
     found = confidence.drift(sample(30, 24), sample(30, 25))
     assert found.status == status and bool(found.rows) == (status == "doubt")
 
@@ -206,7 +210,7 @@ def test_another_form_is_seen_and_named():
 
 def test_the_rows_are_the_strangers():
     test, strangers = sample(100, 10), sample(25, 11, shift=8.0)
-    live = sample(75, 12) + strangers
+    live = together(sample(75, 12), strangers)
     numbers = {row["number"] for row in drift(test, live).rows if row["differs in"] == "meaning"}
     assert numbers and numbers <= set(range(75, 100))
     assert all(live.texts[row["number"]].startswith(row["text"][:20]) for row in drift(test, live).rows)
@@ -363,10 +367,10 @@ def test_how_sure_in_a_domain(domain, settings, base):
 def test_the_demo_production_questions_differ_in_form():
     rows = [json.loads(line)
             for line in (ROOT / "data" / "pydocs" / "queries.jsonl").read_text(encoding="utf-8").splitlines()]
-    form = {split: surface([row["text"] for row in rows if row["metadata"]["split"] == split], CORPUS)
+    form = {split: question_form([row["text"] for row in rows if row["metadata"]["split"] == split], CORPUS)
             for split in ("test", "dev", "production")}
-    assert surface_test(form["test"],
-                        form["production"]).pvalue <= 0.002 and surface_test(form["test"], form["dev"]).pvalue > 0.05
+    assert form_test(form["test"],
+                        form["production"]).pvalue <= 0.002 and form_test(form["test"], form["dev"]).pvalue > 0.05
 
 
 @pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ,
@@ -376,14 +380,14 @@ def test_claims_are_not_questions_about_aeroplanes():
     form = {}
     for name in ("scifact", "cranfield"):
         judged = {line.split("\t")[0] for line in (folder / name / "qrels" / "test.tsv").read_text().splitlines()[1:]}
-        form[name] = surface([row["text"]
+        form[name] = question_form([row["text"]
                               for row in map(json.loads, (folder / name / "queries.jsonl").read_text().splitlines())
                               if row["_id"] in judged], CORPUS)
-    assert surface_test(form["scifact"], form["cranfield"]).pvalue <= 0.002
+    assert form_test(form["scifact"], form["cranfield"]).pvalue <= 0.002
     for rows in form.values():
         draw = np.random.default_rng(1)
         splits = [np.array_split(draw.permutation(len(rows)), 2) for _ in range(60)]
-        fired = sum(surface_test(rows[a], rows[b], seed).pvalue <= 0.05 for seed, (a, b) in enumerate(splits))
+        fired = sum(form_test(rows[a], rows[b], seed).pvalue <= 0.05 for seed, (a, b) in enumerate(splits))
         assert binomtest(fired, 60, 0.05, alternative="greater").pvalue > 0.005, fired
 
 
