@@ -151,12 +151,12 @@ def role_probe(model: "SentenceTransformer", domain: Domain, split: str) -> Role
     spec, judged = domain.spec, domain.splits[split]
     documents = truncate(corpus_vectors(model, domain.corpus), spec.index.dim, model.similarity_fn_name)
     questions = encode(model, list(judged.queries.values()), "query", spec.index.dim)
-    neighbours = _nearest_rows(questions, np.concatenate([questions, documents]), spec.validation.k + 1)
+    neighbours = _knn_rows(questions, np.concatenate([questions, documents]), spec.validation.k + 1)
     others = neighbours != np.arange(len(questions))[:, None]
     answered = _rows_of_answers(judged, domain.corpus)
     questions_of = {row: {i for i, rows in enumerate(answered) if row in rows} for row in set().union(*answered)}
     relevant = sorted(questions_of)
-    back = _nearest_rows(documents[relevant], questions, 1)[:, 0]
+    back = _knn_rows(documents[relevant], questions, 1)[:, 0]
     return RoleProbe(_swap_roles(model, domain, judged, documents, questions),
                      float((neighbours < len(questions))[others].mean()),
                      len(questions) / (len(questions) + len(documents)),
@@ -168,7 +168,7 @@ def _rows_of_answers(judged: Judged, corpus: Corpus) -> list[set[int]]:
     return [{corpus.position[d] for d, grade in judged.qrels[query].items() if grade > 0 and d in corpus.position}
             for query in judged.queries]
 
-def _nearest_rows(queries: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
+def _knn_rows(queries: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
     import faiss
     return faiss.knn(queries, np.ascontiguousarray(vectors), min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)[1]
 

@@ -21,7 +21,7 @@ from ..data.near_copies import canonical_text
 from ..data.records import Corpus, Finding
 from ..data.symmetry import question_signs
 from ..encoder import encode
-from ..measure import Run, holm, p_text, per_query
+from ..measure import Runs, holm, p_text
 
 if TYPE_CHECKING:
     from scipy.stats._resampling import PermutationTestResult
@@ -275,20 +275,16 @@ def production_warning(test: np.ndarray, production: np.ndarray, metric: str, se
     return f"Fix the evaluation set before retraining: {finding.evidence}." if finding.status == "fail" else ""
 
 # %% ../../nbs/09_validate/confidence.ipynb #f9d8847f
-def how_sure(domain: Domain, runs: Mapping[tuple[str, int | None, str], Run],
-             base: "SentenceTransformer") -> dict[str, Finding]:
+def how_sure(domain: Domain, runs: Runs, base: "SentenceTransformer") -> dict[str, Finding]:
     """The findings of this module for one run: `minimum_detectable_difference`, `drift`, `production`.
 
     Args:
-        runs: by (system, dim, split): on the test, base at full and served size and BM25; served on test and production.
+        runs: on the test, base at full and served size and BM25; served on test and production.
     """
     v, dim, full = domain.spec.validation, domain.spec.index.dim, domain.spec.model.dims[0]
-
-    def values(system: str, size: int | None, split: str) -> np.ndarray:
-        return per_query(v.metric, runs[system, size, split], domain.splits[split])
-    at_dim = values("base", dim, v.test)
-    known = {f"base at {full} against {dim}": values("base", full, v.test) - at_dim,
-             f"BM25 against base at {dim}": values("BM25", None, v.test) - at_dim}
+    at_dim = runs.scores("base", dim, v.test)
+    known = {f"base at {full} against {dim}": runs.scores("base", full, v.test) - at_dim,
+             f"BM25 against base at {dim}": runs.scores("BM25", None, v.test) - at_dim}
     findings = {"minimum_detectable_difference": power_finding(known, len(at_dim), v.metric)}
     if not v.production:
         lack = ("doubt", 0, "not enough evidence: the spec names no production questions",
@@ -296,5 +292,5 @@ def how_sure(domain: Domain, runs: Mapping[tuple[str, int | None, str], Run],
         return findings | {name: Finding(f"validate.{name}", *lack) for name in ("drift", "production")}
     test, live = (Questions.of(list(domain.splits[split].queries.values()), base, domain.corpus)
                   for split in (v.test, v.production))
-    served, seed = [values("served", dim, split) for split in (v.test, v.production)], Settings.current().seed
+    served, seed = [runs.scores("served", dim, split) for split in (v.test, v.production)], Settings.current().seed
     return findings | {"drift": drift(test, live, seed), "production": production_gap(*served, v.metric, seed)}

@@ -16,7 +16,7 @@ from semantic_nb.validate.confidence import (
     production_warning, question_form)
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus
-from semantic_nb.measure import compare, queries_needed
+from semantic_nb.measure import Runs, compare
 
 ROOT = Path(__file__).parents[2]
 CORPUS = Corpus(("a",), ("sort",), ("sort the rows of a table by a column and read a file into memory",), ({},))
@@ -47,7 +47,7 @@ def test_the_detectable_difference_is_the_inverse_of_the_queries_needed(spread, 
     least = detectable(spread, n)
     signs = np.where(np.arange(1000) % 2, 1.0, -1.0)
     differences = signs / signs.std(ddof=1) * spread + least
-    assert abs(queries_needed(differences) - n) <= 1
+    assert abs(compare(differences, np.zeros(1000), resamples=99).needed - n) <= 1
     assert least == pytest.approx((norm.ppf(0.975) + norm.ppf(0.8)) * spread / math.sqrt(n), rel=1e-3)
 
 
@@ -76,7 +76,8 @@ def test_the_first_known_pair_decides_and_all_are_shown():
     assert near.id == "validate.power" and (near.status, far.status) == ("ok", "doubt")
     assert [row["known from"] for row in near.rows] == ["near", "far"]
     assert far.rows[0]["needed"] > 100 > near.rows[0]["needed"] and str(far.rows[0]["needed"] - 100) in far.fix
-    assert near.rows[0]["needed"] == pytest.approx(queries_needed(relatives - relatives.mean() + 0.03), abs=1)
+    assert near.rows[0]["needed"] == pytest.approx(
+        compare(relatives - relatives.mean() + 0.03, np.zeros(100), resamples=99).needed, abs=1)
 
 
 def test_the_reader_names_the_difference_that_matters():
@@ -303,36 +304,46 @@ def doctored(domain, live: str):
             ("base", 32, "test"): answered(test, lambda i: i % 2),
             ("base", 16, "test"): answered(test, lambda i: i % 3),
             ("BM25", None, "test"): answered(test, lambda i: i % 5)}
-    return domain, runs
+    return domain, Runs(runs, domain.splits, "nDCG@10")
+
+
+def empty_runs(domain, *keys):
+    return Runs({key: {} for key in keys}, domain.splits, "nDCG@10")
 
 
 @pytest.fixture
 def base(spec, settings):
-    from semantic_nb.encoder import load_encoder, resolve_base
-    return load_encoder(resolve_base(spec.model.base), spec.model)
+    from semantic_nb.encoder import load_encoder
+    return load_encoder(spec.model.base, spec.model)
 
 
 @pytest.mark.parametrize("live", ["good", "bad"])
-def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spec, settings, base, monkeypatch, capsys):
+def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spec, settings, base, monkeypatch):
     from semantic_nb import cli, pipeline
-    from semantic_nb.model import Gate
+    from semantic_nb.core import Artifact
+    from semantic_nb.index import SearchIndex
+    from semantic_nb.model import Gate, Trained
     from semantic_nb.validate.audit import Audit
     domain, runs = doctored(domain, live)
     domain = replace(domain, splits={name: domain.splits[name] for name in ("test", "production")})
-    runs |= {(name, size, split): runs["served", 16, split] for name in ("base", "stage 1", "stage 2")
-             for size in spec.model.dims for split in domain.splits} | runs
-    runs["BM25", None, "production"] = runs["served", 16, "production"]
-    built = pipeline.Built(domain, Path("one/model"), Path("two/model"),
-                           Gate(False, compare(np.zeros(30), np.zeros(30)), "nDCG@10", 16, "test"),
-                           Path("three/model"), Path("index"))
+    served = runs.of("served", 16, "test")
+    answers = {(name, size, split): served for name in ("base", "stage 1", "stage 2")
+               for size in spec.model.dims for split in domain.splits} | dict(runs.runs)
+    answers["BM25", None, "production"] = served
+    runs = Runs(answers, domain.splits, "nDCG@10")
+    gate = Gate(False, compare(np.zeros(30), np.zeros(30)), "nDCG@10", 16, "test")
+    artifact = Artifact(Path("somewhere"), {})
+    index = SearchIndex(None, (), {}, Path("index"))
+    built = pipeline.Built(domain, Trained(artifact, artifact, gate, artifact), index)
     audit = Audit(({"dim": 16, "value": 0.5, "low": 0.4, "high": 0.6, "kept": 1.0, "bytes": 64},), 16)
-    known = {"build": built, "all_runs": runs, "load_encoder": base, "truncation_audit": audit, "_pictures": {}}
+    known = {"build": built, "measure_runs": runs, "load_encoder": base, "truncation_audit": audit, "_pictures": {}}
     for name, value in known.items():
         monkeypatch.setattr(pipeline, name, lambda *_, value=value, **__: value)
     monkeypatch.setattr(cli, "_spec", lambda path: spec)
     monkeypatch.setattr(cli, "_say", lambda as_json: lambda line: None)
     from typer.testing import CliRunner
-    assert CliRunner().invoke(cli.app, ["run"]).exit_code == 0
+    result = CliRunner().invoke(cli.app, ["run"])
+    assert result.exit_code == 0, result.exception
     folder = settings.runs_dir / f"{spec.name}-{settings.profile}"
     lines, content = (folder / "report.md").read_text(encoding="utf-8").splitlines(), json.loads(
         (folder / "report.json").read_text(encoding="utf-8"))
@@ -340,7 +351,7 @@ def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spe
     assert content["warning"].startswith(first) if live == "bad" else content["warning"] == ""
     assert lines[0].startswith(f"**{first}" if live == "bad" else "# toy") and "Fix the evaluation set" not in "".join(
         lines[1:]) and "## How sure" in lines
-    assert capsys.readouterr().out.startswith(first) == (live == "bad")
+    assert result.output.startswith(first) == (live == "bad")
     assert set(content["confidence"]) == {"minimum_detectable_difference", "drift",
                                           "production"} and content["confidence"]["drift"]["id"] == "validate.drift"
 
@@ -349,15 +360,13 @@ def test_how_sure_in_a_domain(domain, settings, base):
     found = how_sure(*doctored(domain, "bad"), base)
     assert found["production"].status == "fail" and found[
         "minimum_detectable_difference"].evidence.startswith("30 queries show")
-    small = how_sure(domain,
-                     {key: {} for key in (("served", 16, "test"), ("served", 16, "production"), ("base", 32, "test"),
-                                          ("base", 16, "test"), ("BM25", None, "test"))}, base)
+    small = how_sure(domain, empty_runs(domain, ("served", 16, "test"), ("served", 16, "production"),
+                                        ("base", 32, "test"), ("base", 16, "test"), ("BM25", None, "test")), base)
     assert all(f.status == "doubt" and f.evidence.startswith("not enough evidence: ") for f in small.values())
     alone = replace(domain,
                     spec=domain.spec.model_copy(
                         update={"validation": domain.spec.validation.model_copy(update={"production": None})}))
-    nothing = how_sure(alone,
-                       {key: {} for key in (("base", 32, "test"), ("base", 16, "test"), ("BM25", None, "test"))}, base)
+    nothing = how_sure(alone, empty_runs(alone, ("base", 32, "test"), ("base", 16, "test"), ("BM25", None, "test")), base)
     assert "names no production questions" in nothing[
         "drift"].evidence and "names no production questions" in nothing["production"].evidence
 
