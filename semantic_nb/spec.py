@@ -120,7 +120,7 @@ INDEX_LIMITS = {"flat": 100_000, "points_per_list": 39}
 _LAYER_OF = {"training": "loss", "clustering": "cluster", "validation": "validate"}
 
 # %% ../nbs/01_spec.ipynb #97b4ffc7
-def _data_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
+def _data_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     pairs, search, triplets = s.data.pairs, s.data.symmetry, s.data.pair_type == "triplets"
     odd = [p.name for p in pairs if (bool(p.negative) or (triplets and s.loss.mined_negatives > 0)) != triplets]
     if odd:
@@ -138,7 +138,7 @@ def _data_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
         yield "data.search_symmetry", f"the search is {search}, and no pair source is"
 
 # %% ../nbs/01_spec.ipynb #1d5bc6dc
-def _model_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
+def _model_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     base, dims = s.model.base, list(s.model.dims)
     usual = next(name for name, (symmetry, _, _) in _BASES.items() if symmetry == s.data.symmetry)
     if base != usual and not s.model.base_reason:
@@ -152,7 +152,7 @@ def _model_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
         yield "model.similarity", f"{base} is a {similarity} model, the spec says {s.model.similarity}"
 
 # %% ../nbs/01_spec.ipynb #2729a094
-def _loss_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
+def _loss_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     loss, negatives = s.loss, s.training.batch_size - 1
     scale_fits = loss.scale == 1 if s.model.similarity == "dot" else loss.scale > 1
     if not scale_fits:
@@ -167,7 +167,7 @@ def _loss_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
         yield "loss.formulation", "directions leave out query_to_doc"
 
 # %% ../nbs/01_spec.ipynb #eaaf5c2a
-def _index_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
+def _index_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     i = s.index
     after, similarity = ("Matryoshka", "cosine") if len(s.model.dims) > 1 else ("training", s.model.similarity)
     if i.similarity != similarity:
@@ -184,7 +184,7 @@ def _index_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
         yield "index.type", f"pq_m = {i.pq_m} does not divide {i.dim}"
 
 # %% ../nbs/01_spec.ipynb #9b325bb7
-def _evidence_rules(s: PipelineSpec) -> Iterator[tuple[str, str]]:
+def _evidence_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     v = s.validation
     if v.eval_every < 1:
         yield "validate.evidence", "eval_every = 0: nothing but the loss would be watched"
@@ -262,7 +262,7 @@ def _section_mistake(problem: Mapping[str, Any]) -> ContractError:
 
 def broken_rules(spec: PipelineSpec) -> list[ContractError]:
     "A refusal for each broken rule, in the order of `SPEC_RULES`."
-    subjects = (_data_rules, _model_rules, _loss_rules, _index_rules, _evidence_rules)
+    subjects = (_data_mistakes, _model_mistakes, _loss_mistakes, _index_mistakes, _evidence_mistakes)
     symptoms = dict(broken for subject in subjects for broken in subject(spec))
     return [ContractError(rule.id, symptoms[rule.id], rule.reason, rule.fix)
             for rule in SPEC_RULES if rule.id in symptoms]

@@ -56,7 +56,7 @@ _LIBRARIES = {
 }
 
 # %% ../../nbs/domains/pydocs.ipynb #4978d4b4
-def _imported(name: str) -> ModuleType | None:
+def _import_or_none(name: str) -> ModuleType | None:
     try:
         return importlib.import_module(name)
     except Exception:  # an optional part that this machine cannot import has no documentation to offer
@@ -65,7 +65,7 @@ def _imported(name: str) -> ModuleType | None:
 # %% ../../nbs/domains/pydocs.ipynb #665cdfcb
 def _standard_modules() -> Iterator[str]:
     for top in sorted(sys.stdlib_module_names - _LEFT_OUT):
-        if top.startswith("_") or (module := _imported(top)) is None:
+        if top.startswith("_") or (module := _import_or_none(top)) is None:
             continue
         yield top
         for inner in pkgutil.walk_packages(getattr(module, "__path__", []), f"{top}.", onerror=lambda _: None):
@@ -76,7 +76,7 @@ def _public_modules(library: str) -> list[ModuleType]:
     "The public modules of one library, imported; those this machine cannot import are left out."
     names = (_standard_modules() if library == _STANDARD
              else [library, *(f"{library}.{part}" for part in _LIBRARIES[library].split())])
-    return [module for name in names if (module := _imported(name)) is not None]
+    return [module for name in names if (module := _import_or_none(name)) is not None]
 
 # %% ../../nbs/domains/pydocs.ipynb #10f6318c
 def _public_names(module: ModuleType) -> list[str]:
