@@ -351,7 +351,7 @@ def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spe
     assert content["warning"].startswith(first) if live == "bad" else content["warning"] == ""
     assert lines[0].startswith(f"**{first}" if live == "bad" else "# toy") and "Fix the evaluation set" not in "".join(
         lines[1:]) and "## How sure" in lines
-    assert result.output.startswith(first) == (live == "bad")
+    assert result.stdout.startswith(first) == (live == "bad")
     assert set(content["confidence"]) == {"minimum_detectable_difference", "drift",
                                           "production"} and content["confidence"]["drift"]["id"] == "validate.drift"
 
