@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .validate.confidence import MIN_QUERIES
-from .core import COLOURS, Estimate, Settings, Table
+from .brief import COLOURS
+from .core import Estimate, Settings, Table
 from .data.records import Corpus, Finding, Judged
 from .encoder import corpus_vectors, encode, truncate
 from .data.leakage import find_leaks

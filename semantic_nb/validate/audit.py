@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 # %% ../../nbs/09_validate.ipynb #76d3932c
-from ..core import COLOURS, ContractError, Settings, figure
+from ..brief import COLOURS, figure
+from ..core import ContractError, Settings
 from ..data.domain import Domain
 from ..data.records import Judged
 from ..encoder import corpus_vectors, encode, search_sizes, truncate
