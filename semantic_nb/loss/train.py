@@ -151,7 +151,7 @@ def _train_stage(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Doma
     from datasets import Dataset, DatasetDict
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
-    model = load_encoder(base, domain.spec.model)  # a fresh copy of its own: training changes it in place
+    model = load_encoder(base, domain.spec.model, fresh=True)  # training changes it in place
     if stage.dims:
         model.similarity_fn_name = "cosine"  # what Matryoshka makes of it, so dev is to be judged by it, too
     evaluator = dev_evaluator(domain, domain.spec.index.dim)
