@@ -73,9 +73,9 @@ def check_pairs(pairs: PairSet, reason: str = "") -> list[Finding]:
     """Duplicates, pairing, symmetry, direction and mixture of one set of pairs, and its negatives, if it has any.
     `reason`: the spec's `symmetry_reason`, which turns a contradiction of the symmetry into a doubt."""
     sides = read_sides(pairs)
-    negatives = [negatives_finding(pairs)] if pairs.negatives else []
-    return [duplicate_pairs(pairs), symmetry_finding(pairs, sides, reason), mixture_finding(pairs, sides),
-            direction_finding(pairs, sides), pairing_finding(pairs), *negatives]
+    findings = [duplicate_pairs(pairs), symmetry_finding(pairs, sides, reason), mixture_finding(pairs, sides),
+                direction_finding(pairs, sides), pairing_finding(pairs)]
+    return [*findings, negatives_finding(pairs)] if pairs.negatives else findings
 
 # %% ../nbs/10_diagnose/checks.ipynb #2ad633f0
 def require_pairs(pairs: Sequence[PairSet], reason: str = "") -> list[Finding]:
@@ -91,7 +91,6 @@ def require_pairs(pairs: Sequence[PairSet], reason: str = "") -> list[Finding]:
 class DataSource:
     "What is checked. `splits` are judged questions of a corpus; the one called train must not touch the others."
     name: str
-    kind: str
     pairs: tuple[PairSet, ...] = ()
     texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     corpus: Corpus | None = None
@@ -131,7 +130,7 @@ def read_data_source(path: Path, symmetry: str = "", split: str = "") -> DataSou
     if path.name == "spec.toml" or (path / "spec.toml").is_file():
         spec = load_spec(path if path.is_file() else path / "spec.toml")
         domain = load_domain(spec)
-        return DataSource(spec.name, "spec", domain.pairs, {}, domain.corpus, domain.splits, domain.findings, spec)
+        return DataSource(spec.name, domain.pairs, {}, domain.corpus, domain.splits, domain.findings, spec)
     return _beir_source(path, symmetry, split) if path.is_dir() else _file_source(path, symmetry)
 
 # %% ../nbs/10_diagnose/checks.ipynb #6361997c
@@ -145,7 +144,7 @@ def _beir_source(folder: Path, symmetry: str, split: str) -> DataSource:
     wanted = [name for name in names if not split or name in ("train", split)]
     splits = {name: read_judged(folder / "queries.jsonl", folder / "qrels" / f"{name}.tsv", corpus) for name in wanted}
     first = "train" if "train" in splits else wanted[0]
-    return DataSource(folder.name, "beir", (splits[first].pairs(corpus, first, symmetry),), {}, corpus, splits)
+    return DataSource(folder.name, (splits[first].pairs(corpus, first, symmetry),), {}, corpus, splits)
 
 # %% ../nbs/10_diagnose/checks.ipynb #a7cac734
 def _file_source(path: Path, symmetry: str) -> DataSource:
@@ -155,13 +154,13 @@ def _file_source(path: Path, symmetry: str) -> DataSource:
         has_spec = (folder / "spec.toml").is_file()
         corpus = load_corpus(load_spec(folder / "spec.toml")) if has_spec else read_corpus(folder / "corpus.jsonl")
         filtered = filter_clicks(rows, corpus, path.stem)
-        return DataSource(path.name, "clicks", (filtered.pairs,), corpus=corpus, findings=filtered.findings)
+        return DataSource(path.name, (filtered.pairs,), corpus=corpus, findings=filtered.findings)
     if {"anchor", "positive"} <= columns:
         positives, findings = _positive_rows(rows)
         pairs = read_pairs(positives, path.stem, symmetry, negative="negative" if "negative" in columns else None)
-        return DataSource(path.name, "pairs", (pairs,), findings=findings)
+        return DataSource(path.name, (pairs,), findings=findings)
     if "text" in columns:
-        return DataSource(path.name, "texts", texts={"text": [str(row["text"] or "") for row in rows]})
+        return DataSource(path.name, texts={"text": [str(row["text"] or "") for row in rows]})
     raise ContractError("data.columns", f"{path.name} has {', '.join(rows[0])}",
                         "the kind of a file is read from its columns",
                         "name them anchor and positive, or query, document and position, or text")
@@ -206,7 +205,7 @@ def _leak_findings(source: DataSource, against: DataSource | None) -> list[Findi
             for train in known for finding in find_leaks(side, train).findings]
 
 def _train_side(source: DataSource) -> list[Judged | PairSet | Sequence[str]]:
-    if source.kind == "beir":
+    if source.splits and not source.spec:  # a BEIR folder: its pairs may be those of another split
         return [source.splits["train"]] if "train" in source.splits else []
     return [pairs for pairs in source.pairs if len(pairs)] or list(source.texts.values())
 
@@ -216,8 +215,7 @@ _DEMO_MODEL = ModelSpec(base="all-MiniLM-L6-v2", similarity="cosine", dims=(384,
 _DEMO_BATCH = 64
 
 def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetry: str = "", split: str = "",
-               model: "SentenceTransformer | str | None" = None,
-               say: Callable[[str], None] = print) -> list[Finding]:
+               model: "SentenceTransformer | str | None" = None, say: Callable[[str], None] = print) -> list[Finding]:
     """Check data of any kind before anything is trained on it.
 
     Args:
@@ -258,7 +256,7 @@ def _as_source(given: _AnySource, symmetry: str, split: str) -> DataSource:
     if isinstance(given, (str, Path)):
         return read_data_source(Path(given), symmetry, split)
     if isinstance(given, PairSet) and len(given):
-        given = DataSource(given.name, "pairs", (given,))
+        given = DataSource(given.name, (given,))
     if isinstance(given, DataSource):
         return replace(given, pairs=tuple(replace(p, symmetry=symmetry or p.symmetry) for p in given.pairs))
     texts = list(given) if isinstance(given, Iterable) else []
@@ -266,4 +264,4 @@ def _as_source(given: _AnySource, symmetry: str, split: str) -> DataSource:
         raise ContractError("data.source", f"{type(given).__name__} of {len(texts)} items is no source",
                             "what is checked has to be pairs, texts, clicks, judged questions or a spec",
                             "give a path, a PairSet (read_pairs makes one of rows), or a list of texts")
-    return DataSource("texts", "texts", texts={"text": texts})
+    return DataSource("texts", texts={"text": texts})

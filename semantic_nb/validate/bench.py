@@ -39,9 +39,9 @@ def beir_domain(folder: Path, corpus: Corpus, test: Judged, spec: PipelineSpec) 
         dev, pairs = splits["dev"], splits["train"].pairs(corpus, "train", "asymmetric")
     else:
         pairs = replace(pairs_from_documents(corpus, "title"), name="titles")
-        titles = {f"title-{i}": i for i in range(0, len(pairs), max(1, math.ceil(len(pairs) / _DEV_TITLES)))}
-        dev = Judged({id: pairs.anchors[i] for id, i in titles.items()},
-                     {id: {pairs.documents[i]: 1} for id, i in titles.items()})
+        rows = range(0, len(pairs), max(1, math.ceil(len(pairs) / _DEV_TITLES)))
+        dev = Judged({f"title-{i}": pairs.anchors[i] for i in rows},
+                     {f"title-{i}": {pairs.documents[i]: 1} for i in rows})
     clean, finding = leak_free(pairs, held_out_documents(corpus, copy_groups(corpus), [test, dev]),
                                {*test.queries.values(), *dev.queries.values()})
     if not len(clean):
@@ -49,8 +49,8 @@ def beir_domain(folder: Path, corpus: Corpus, test: Judged, spec: PipelineSpec) 
                             "there is nothing to tune on", "bench without --tune")
     validation = spec.validation.model_copy(update={"dev": "dev", "test": "test", "production": None})
     spec = spec.model_copy(update={"name": folder.name, "folder": folder, "validation": validation})
-    return (Domain(spec, corpus, {"dev": dev, "test": test}, (clean,), (finding,)),
-            f"{len(clean)} pairs from {clean.name}; {finding.evidence}")
+    domain = Domain(spec, corpus, {"dev": dev, "test": test}, (clean,), (finding,))
+    return domain, f"{len(clean)} pairs from {clean.name}; {finding.evidence}"
 
 # %% ../../nbs/09_validate/bench.ipynb #9544b70f
 def _bench_models(spec: PipelineSpec, domain: Domain | None) -> "Iterator[tuple[str, SentenceTransformer]]":
