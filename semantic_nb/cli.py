@@ -178,7 +178,7 @@ def _slug(name: str) -> str:
 @app.command("bench")
 def _bench_command(
     source: Annotated[Path, typer.Argument(
-        help="A BEIR folder, a file of scored pairs (anchor, positive, score), or of labelled texts (text, label).")],
+        help="A BEIR folder, or a file of scored pairs (anchor, positive, score).")],
     tune: Annotated[bool, typer.Option(
         "--tune", help="Tune, too: on the train split (or train file), or on titles where there is none.")] = False,
     qrels: Annotated[str, typer.Option(help="The split to score, for a BEIR folder.")] = "test",
@@ -186,16 +186,10 @@ def _bench_command(
 ) -> None:
     """Base and tuned on somebody else's data, with intervals.
 
-    BM25 and retrieval, Spearman at each dimension, or clusters against labels.
+    BM25 and retrieval, or Spearman at each dimension.
     """
-    from semantic_nb.data.records import read_rows
-    from semantic_nb.validate.bench import bench_beir, bench_labels, bench_pairs, bench_table
-    base = _spec()
-    if source.is_dir():
-        content = bench_beir(source, base, tune, qrels, _say(as_json))
-    else:
-        kind = bench_labels if {"text", "label"} <= set(read_rows(source)[0]) else bench_pairs
-        content = kind(source, base, tune, _say(as_json))
+    from semantic_nb.validate.bench import bench_source, bench_table
+    content = bench_source(source, _spec(), tune, qrels, _say(as_json))
     _show(content, as_json, bench_table(content))
 
 # %% ../nbs/plumbing/cli.ipynb #f28029b4
@@ -225,7 +219,6 @@ def _data_command(
         help="What is trained on: a source like the first; reports what leaks from it.")] = None,
     split: Annotated[str, typer.Option(help="For a BEIR folder: the one split to compare with train.")] = "",
     model: _ModelPath = None,
-    tails: Annotated[bool, typer.Option("--tails", help="Also measure whether cut tails change the answers (minutes).")] = False,
     as_json: _AsJson = False,
 ) -> None:
     """Check data of any kind, with or without a spec. Exit code 1 if a check fails.
@@ -233,8 +226,8 @@ def _data_command(
     Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
     """
     from semantic_nb.checks import check_data
-    _show_findings(check_data(source, against, symmetry=symmetry, split=split, model=model, tails=tails,
-                         say=_say(as_json)), as_json)
+    findings = check_data(source, against, symmetry=symmetry, split=split, model=model, say=_say(as_json))
+    _show_findings(findings, as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")

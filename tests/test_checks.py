@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from semantic_nb.checks import check_data, check_pairs, pairing_finding, read_source, require_pairs
+from semantic_nb.checks import check_data, check_pairs, pairing_finding, read_data_source, require_pairs
 from semantic_nb.cli import app
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import PairSet
@@ -146,7 +146,7 @@ def test_a_run_stops_and_a_reason_lets_it_go_on():
 @pytest.mark.skipif(not DATA.is_dir(), reason="the development sets are not at hand")
 def test_scifact_shares_abstracts_between_train_and_test():
     from semantic_nb.data.leakage import find_leaks
-    source = read_source(DATA / "scifact")
+    source = read_data_source(DATA / "scifact")
     found = {f.id: f for f in find_leaks(source.splits["test"], source.splits["train"]).findings}
     assert found["data.leakage.shared_document"].count == 196 and len(source.splits["test"].queries) == 300
 
@@ -184,7 +184,7 @@ def test_pairs_that_share_no_words_are_no_evidence(pairs):
 @pytest.mark.parametrize(
     "source", ["scifact", "cranfield", "nl2bash/pairs_train.jsonl", "stsb/pairs_dev.jsonl", "dblp_acm/pairs_dev.jsonl"])
 def test_public_pairs_belong_together_and_broken_ones_do_not(source):
-    pairs = read_source(DATA / source).pairs[0]
+    pairs = read_data_source(DATA / source).pairs[0]
     few = lambda seed: pairs.take(np.random.default_rng(seed).permutation(len(pairs))[:200].tolist())
     assert pairing_finding(pairs).status == "ok" and all(pairing_finding(few(seed)).status == "ok"
                                                          for seed in range(100))
@@ -251,7 +251,7 @@ def test_objects_and_paths_get_the_same_findings(domain_folder, tmp_path, monkey
     from_file, from_pairs = (check_data(source, symmetry="asymmetric", say=quiet)
                              for source in (tmp_path / "faq.jsonl", pairs))
     assert from_file == from_pairs == check_data(str(tmp_path / "faq.jsonl"), symmetry="asymmetric", say=quiet)
-    assert check_data(read_source(tmp_path / "faq.jsonl"), symmetry="asymmetric", say=quiet) == from_file
+    assert check_data(read_data_source(tmp_path / "faq.jsonl"), symmetry="asymmetric", say=quiet) == from_file
     assert pairs.symmetry == "asymmetric" and any(finding.status == "fail"
                                                   for finding in check_data(pairs, symmetry="symmetric", say=quiet))
 
@@ -261,11 +261,6 @@ def test_texts_are_compared_with_what_is_trained_on(domain_folder, monkeypatch):
     pairs = answers(60)
     findings = {f.id: f for f in check_data([*pairs.anchors[:3], "an entirely new matter"], pairs, say=quiet)}
     assert findings["data.leakage.same_text.text"].count == 3 and "data.copies.text" in findings
-
-
-def test_tails_are_measured_when_asked_for(domain_folder, monkeypatch):
-    monkeypatch.chdir(domain_folder)
-    assert check_data(["one text", "another"], tails=True, say=quiet)[-1].id == "data.length.tails"
 
 
 def test_without_any_settings_the_demo_base_counts_the_tokens(tmp_path, monkeypatch):
