@@ -7,8 +7,6 @@ __all__ = ['app', 'main']
 
 # %% ../nbs/plumbing/cli.ipynb #5513b53c
 import json
-import re
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -145,34 +143,14 @@ def _hits(question: str, hits: list[dict]) -> str:
 def _fork_command(newdir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
                   spec: _SpecPath = None, as_json: _AsJson = False) -> None:
     "Copy a domain to start your own: edit corpus.jsonl, queries.jsonl, qrels/ and spec.toml there."
-    from semantic_nb.data.domain import load_corpus
-    from semantic_nb.data.records import write_corpus
-    decided, settings = _spec(spec), Settings.current()
-    if newdir.exists() and (not newdir.is_dir() or any(newdir.iterdir())):
-        raise ContractError("pipeline.fork", f"{newdir} is not an empty folder",
-                            "a fork would overwrite what is there", "name a new folder")
-    corpus = load_corpus(decided)
-    shutil.copytree(decided.folder, newdir, dirs_exist_ok=True,
-                    ignore=shutil.ignore_patterns("corpus.jsonl", "results.json", "__pycache__"))
-    write_corpus(corpus, newdir / "corpus.jsonl")
-    text = (newdir / "spec.toml").read_text(encoding="utf-8")
-    text = _set_key(_set_key(text, "name", _slug(newdir.resolve().name)), "corpus", "corpus.jsonl")
-    (newdir / "spec.toml").write_text(text, encoding="utf-8")
+    from semantic_nb.data.domain import fork_domain
+    corpus, settings = fork_domain(_spec(spec), newdir), Settings.current()
     searched = (f"a sample of {settings.documents:,} documents; SEMANTIC_NB_PROFILE=full searches all"
                 if settings.documents else "all of them")
     _show({"spec": str(newdir / "spec.toml"), "documents": len(corpus)}, as_json,
           f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. "
           f"Edit them, then: semantic-nb run {newdir / 'spec.toml'}\n"
           f"The {settings.profile} profile searches {searched}.")
-
-# %% ../nbs/plumbing/cli.ipynb #ec7f716e
-def _set_key(text: str, key: str, value: str) -> str:
-    "The text of a spec.toml with another string for the first `key`."
-    return re.sub(rf'''^{key}\s*=\s*("[^"]*"|'[^']*')''', lambda _: f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
-
-def _slug(name: str) -> str:
-    slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
-    return slug if slug[:1].isalpha() else f"domain-{slug}"
 
 # %% ../nbs/plumbing/cli.ipynb #3175ff3c
 @app.command("bench")
@@ -280,17 +258,6 @@ def _embedder(model: str | None) -> "Callable[[Sequence[str]], np.ndarray]":
         return encode(encoder, texts, "document", progress=len(texts) > 1000)
     return embed
 
-def _column(rows: list[dict], column: str) -> list[str]:
-    for number, row in enumerate(rows, 1):
-        if not isinstance(row, dict) or column not in row:
-            there = ", ".join(row) if isinstance(row, dict) else type(row).__name__
-            raise ContractError("data.columns", f"row {number} has no column {column}, but {there}",
-                                "a text is looked up by its column", "name the column, or complete the row")
-        if row[column] is None:
-            raise ContractError("data.empty", f"row {number} has no {column}", "nothing can be compared with it",
-                                "remove the row")
-    return [str(row[column]) for row in rows]
-
 def _write_rows(rows: list[dict], out: Path | None) -> None:
     if out is None:
         return
@@ -318,9 +285,9 @@ def _cluster_command(
     from semantic_nb.cluster.groups import cluster_texts
     from semantic_nb.cluster.quality import (
         agreement, ask, cluster_quality, coherence_text, first_look, make_sheet, space_check)
-    from semantic_nb.data.records import read_rows
+    from semantic_nb.data.records import read_rows, text_column
     rows, seed, say = read_rows(source), Settings.current().seed, _say(as_json)
-    texts, truth = _column(rows, text), _column(rows, labels) if labels else None
+    texts, truth = text_column(rows, text, source), text_column(rows, labels, source) if labels else None
     vectors = _embedder(model)(texts)
     if k is None and truth and threshold is None:
         k = len(set(truth))
@@ -352,7 +319,7 @@ def _duplicates_command(
 ) -> None:
     "Find near-copies among texts, or decide about pairs, at a calibrated threshold."
     from semantic_nb.cluster.duplicates import calibrate_pairs, deduplicate, pair_scores, read_labelled
-    from semantic_nb.data.records import read_rows
+    from semantic_nb.data.records import read_rows, text_column
     if (calibrate is None) == (threshold is None):
         raise ContractError("cluster.threshold", "give --calibrate LABELLED_PAIRS or --threshold",
                             "a threshold that nobody measured is a guess",
@@ -363,11 +330,11 @@ def _duplicates_command(
         calibration = calibrate_pairs(pairs, embed, precision, Settings.current().seed)
         threshold, how = calibration.threshold, str(calibration)
     if {"anchor", "positive"} <= set(rows[0]):
-        scores = pair_scores(_column(rows, "anchor"), _column(rows, "positive"), embed)
+        scores = pair_scores(text_column(rows, "anchor", source), text_column(rows, "positive", source), embed)
         results = [{"cosine": float(score), "same": bool(score >= threshold)} for score in scores]
         summary = f"{(scores >= threshold).sum()} of {len(rows)} pairs are the same"
     else:
-        texts = _column(rows, text)
+        texts = text_column(rows, text, source)
         copies = deduplicate(texts, embed(texts), threshold, progress=not as_json)
         results = [{"keep": bool(keep), "stands_for": int(row), "reason": reason}
                    for keep, row, reason in zip(copies.keep, copies.representative, copies.reason)]

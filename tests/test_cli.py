@@ -190,6 +190,6 @@ def test_a_fork_onto_a_file_is_refused(checkout):
 
 
 def test_a_fork_renames_however_the_spec_is_written():
-    from semantic_nb.cli import _set_key
+    from semantic_nb.data.domain import _set_key
     for text in ('name="pydocs"', "name = 'pydocs'", 'name  =  "pydocs"'):
         assert _set_key(text, "name", "mine") == 'name = "mine"'

@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['SENTENCE_END', 'copy_groups', 'parts', 'split_queries', 'pairs_from_documents', 'leak_free', 'held_out_documents',
-           'Domain', 'load_corpus', 'stored_groups', 'load_domain', 'sample_corpus']
+           'Domain', 'load_corpus', 'load_domain', 'sample_corpus', 'fork_domain']
 
 # %% ../../nbs/02_data.ipynb #08552fed
 import importlib
 import platform
 import re
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -21,8 +22,9 @@ import numpy as np
 from ..core import Artifact, ContractError, Settings, file_hash, fingerprint
 from .clicks import filter_clicks
 from .near_copies import NEAR_COPY, NEAR_COPY_CODE, canonical_text, components, near_copies
-from .records import (
-    Corpus, Finding, Judged, PairSet, _attempt, read_corpus, read_judged, read_pairs, read_rows)
+from semantic_nb.data.records import (
+    Corpus, Finding, Judged, PairSet, _attempt, read_corpus, read_judged, read_pairs, read_rows,
+    write_corpus)
 from ..spec import PairSource, PipelineSpec
 
 # %% ../../nbs/02_data.ipynb #1e6b4e07
@@ -113,8 +115,13 @@ def leak_free(pairs: PairSet, held_out: set[str], questions: set[str]) -> tuple[
     return pairs.take([i for i in range(len(pairs)) if i not in touched]), finding
 
 # %% ../../nbs/02_data.ipynb #27cf12f4
-def held_out_documents(corpus: Corpus, groups: np.ndarray, judged: Iterable[Judged]) -> set[str]:
-    "Every document in the group of one that is relevant for a held-out query, and all of the parts other than train."
+def held_out_documents(corpus: Corpus, judged: Iterable[Judged], groups: np.ndarray | None = None) -> set[str]:
+    """Every document in the group of one that is relevant for a held-out query, and all of the parts other than train.
+
+    Args:
+        groups: (n,) int, by default those of `copy_groups`, which are computed once and kept in the store.
+    """
+    groups = _stored_groups(corpus) if groups is None else groups
     relevant = set().union(*(split.relevant() for split in judged))
     held = {groups[corpus.position[document]] for document in relevant if document in corpus.position}
     return {id for id, group, meta in zip(corpus.ids, groups, corpus.metadata)
@@ -151,7 +158,7 @@ def load_corpus(spec: PipelineSpec) -> Corpus:
     mined = Artifact.make("corpus", recipe, build, layer="data", packages=packages)
     return read_corpus(mined.path / "corpus.jsonl")
 
-def stored_groups(corpus: Corpus) -> np.ndarray:
+def _stored_groups(corpus: Corpus) -> np.ndarray:
     "`copy_groups` of a corpus, computed once and kept in the store."
     recipe = {"corpus": corpus.content, "threshold": NEAR_COPY, "code": fingerprint([copy_groups, *NEAR_COPY_CODE])}
     stored = Artifact.make("groups", recipe, lambda folder: np.save(folder / "groups.npy", copy_groups(corpus)),
@@ -210,8 +217,8 @@ def load_domain(spec: PipelineSpec) -> Domain:
     sources = [_attempt(mistakes, _pairs_of_source, source, spec, whole) for source in spec.data.pairs]
     if mistakes:
         raise ContractError.all_of(mistakes)
-    groups = stored_groups(whole)
-    held = held_out_documents(whole, groups, splits.values())
+    groups = _stored_groups(whole)
+    held = held_out_documents(whole, splits.values(), groups)
     questions = {text for split in splits.values() for text in split.queries.values()}
     checked = [(*leak_free(pairs, held, questions), noted) for pairs, noted in sources]
     if empty := [ContractError("data.pairs", f"no pair of {clean.name} is left: {finding.evidence}",
@@ -236,3 +243,27 @@ def sample_corpus(corpus: Corpus, judged: Iterable[Judged], size: int) -> Corpus
     others = [id for id in corpus.ids if id not in relevant]
     wanted = max(0, size - len(relevant))
     return corpus.subset(relevant | {others[i] for i in _by_hash(others, wanted)} if wanted else relevant)
+
+# %% ../../nbs/02_data.ipynb #5d0f0a12
+def fork_domain(spec: PipelineSpec, folder: Path) -> Corpus:
+    """Copy the spec's folder to `folder`, with its whole corpus as `corpus.jsonl`; returns the corpus. Raises
+    `ContractError` (`pipeline.fork`) unless `folder` is new or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ContractError("pipeline.fork", f"{folder} is not an empty folder",
+                            "a fork would overwrite what is there", "name a new folder")
+    corpus = load_corpus(spec)
+    shutil.copytree(spec.folder, folder, dirs_exist_ok=True,
+                    ignore=shutil.ignore_patterns("corpus.jsonl", "results.json", "__pycache__"))
+    write_corpus(corpus, folder / "corpus.jsonl")
+    text = (folder / "spec.toml").read_text(encoding="utf-8")
+    text = _set_key(_set_key(text, "name", _slug(folder.resolve().name)), "corpus", "corpus.jsonl")
+    (folder / "spec.toml").write_text(text, encoding="utf-8")
+    return corpus
+
+def _set_key(text: str, key: str, value: str) -> str:
+    "The text of a spec.toml with another string for the first `key`."
+    return re.sub(rf'''^{key}\s*=\s*("[^"]*"|'[^']*')''', lambda _: f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
+
+def _slug(name: str) -> str:
+    slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")
+    return slug if slug[:1].isalpha() else f"domain-{slug}"

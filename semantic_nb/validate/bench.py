@@ -17,7 +17,7 @@ import numpy as np
 # %% ../../nbs/09_validate/bench.ipynb #10637bbc
 from ..core import ContractError, Estimate, Settings, Table
 from ..data.domain import (
-    Domain, copy_groups, held_out_documents, leak_free, pairs_from_documents, split_queries)
+    Domain, held_out_documents, leak_free, pairs_from_documents, split_queries)
 from ..data.records import Corpus, Judged, PairSet, read_corpus, read_judged, read_rows
 from ..encoder import encode, load_encoder, resolve_base, search_sizes, truncate
 from ..measure import bm25, p_text, per_query
@@ -42,7 +42,7 @@ def beir_domain(folder: Path, corpus: Corpus, test: Judged, spec: PipelineSpec) 
         rows = range(0, len(pairs), max(1, math.ceil(len(pairs) / _DEV_TITLES)))
         dev = Judged({f"title-{i}": pairs.anchors[i] for i in rows},
                      {f"title-{i}": {pairs.documents[i]: 1} for i in rows})
-    clean, finding = leak_free(pairs, held_out_documents(corpus, copy_groups(corpus), [test, dev]),
+    clean, finding = leak_free(pairs, held_out_documents(corpus, [test, dev]),
                                {*test.queries.values(), *dev.queries.values()})
     if not len(clean):
         raise ContractError("data.pairs", f"no pair of {folder.name} is left: {finding.evidence}",

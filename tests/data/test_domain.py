@@ -136,7 +136,7 @@ def test_metadata_of_zero_and_none_mean_what_they_say():
     texts = ("draw a red line", "sum of a column", "read a text file", "sort the rows by two keys")
     documents = Corpus(tuple("abcd"), ("",) * 4, texts, tuple({"group": i // 2, "part": None} for i in range(4)))
     assert copy_groups(documents).tolist() == [0, 0, 1, 1]
-    assert held_out_documents(documents, np.arange(4), []) == set()
+    assert held_out_documents(documents, [], np.arange(4)) == set()
 
 
 def test_a_source_without_a_path_does_not_become_the_annotations(spec, settings):

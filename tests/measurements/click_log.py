@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from semantic_nb.data.domain import held_out_documents, load_corpus, stored_groups
+from semantic_nb.data.domain import held_out_documents, load_corpus
 from semantic_nb.data.records import Corpus, Judged, PairSet, read_judged
 from semantic_nb.measure import bm25
 from semantic_nb.spec import PipelineSpec, load_spec
@@ -31,7 +31,7 @@ def open_domain(spec: PipelineSpec) -> tuple[Corpus, Judged]:
         return read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / f"{split}.tsv", whole)
     validation, train = spec.validation, judged("train")
     held_out = [judged(split) for split in (validation.dev, validation.test, validation.production) if split]
-    corpus = whole.subset(set(whole.ids) - held_out_documents(whole, stored_groups(whole), held_out))
+    corpus = whole.subset(set(whole.ids) - held_out_documents(whole, held_out))
     questions = [query for query, grades in train.qrels.items() if set(grades) <= set(corpus.ids)]
     return corpus, Judged({query: train.queries[query] for query in questions},
                           {query: train.qrels[query] for query in questions})
