@@ -474,6 +474,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                              'semantic_nb/lint_source.py'),
                                          'semantic_nb.lint_source._write_call': ( '10_diagnose/lint_source.html#_write_call',
                                                                                   'semantic_nb/lint_source.py'),
+                                         'semantic_nb.lint_source._write_part': ( '10_diagnose/lint_source.html#_write_part',
+                                                                                  'semantic_nb/lint_source.py'),
                                          'semantic_nb.lint_source.imported': ( '10_diagnose/lint_source.html#imported',
                                                                                'semantic_nb/lint_source.py'),
                                          'semantic_nb.lint_source.parse_script': ( '10_diagnose/lint_source.html#parse_script',

@@ -263,9 +263,8 @@ def lint(path: Annotated[Path, typer.Argument(help="A script, a notebook, or a f
 
     Says what is wrong, in which layer, and what to write instead. Nothing is executed.
     """
-    from semantic_nb.lint import lint as find, lint_table
-    from semantic_nb.source import scripts
-    alarms, files = find(path), len(scripts(path))
+    from semantic_nb.lint import lint_paths, lint_table, scripts
+    alarms, files = lint_paths(path), len(scripts(path))
     certain = sum(alarm.status == "fail" for alarm in alarms)
     counted = f"{files} files, {certain} certain, {len(alarms) - certain} to look at"
     _show({"files": files, "fail": certain, "doubt": len(alarms) - certain,

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['scripts', 'Alarm', 'lint_text', 'lint_table', 'lint_paths']
 
-# %% ../nbs/10_diagnose/lint.ipynb #d28b07e7
+# %% ../nbs/10_diagnose/lint.ipynb #dea4e9a7
 import ast
 import builtins
 import os
@@ -18,12 +18,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
+# %% ../nbs/10_diagnose/lint.ipynb #79303a96
 from .core import ContractError, Table
 from .lint_rules import CALL_PATTERNS, LINT_RULES, OLD_ARGUMENTS, OLD_CALLS, TEXT_PATTERNS, moved
 from .lint_source import (LIBRARIES, ScriptFile, WrittenCall, imported, parse_script, read_script, written,
                                      written_calls)
 
-# %% ../nbs/10_diagnose/lint.ipynb #3c147008
+# %% ../nbs/10_diagnose/lint.ipynb #c1cb65ed
 _SKIPPED, _SUFFIXES = {"site-packages", "__pycache__", "build", "node_modules"}, (".py", ".ipynb")
 
 def scripts(path: Path) -> list[Path]:
@@ -45,7 +46,7 @@ def scripts(path: Path) -> list[Path]:
                             "name a .py or .ipynb file, or a folder that holds some")
     return files
 
-# %% ../nbs/10_diagnose/lint.ipynb #bf08871a
+# %% ../nbs/10_diagnose/lint.ipynb #e516625c
 @dataclass(frozen=True)
 class Alarm:
     """One fault, and what to write instead.
@@ -66,7 +67,7 @@ class Alarm:
     symptom: str
     instead: str
 
-# %% ../nbs/10_diagnose/lint.ipynb #7dd6c45b
+# %% ../nbs/10_diagnose/lint.ipynb #22c501bc
 class _Fault(NamedTuple):
     "A rule that is broken at a node; without a status or a replacement, those of the rule count."
     node: ast.AST
@@ -75,7 +76,7 @@ class _Fault(NamedTuple):
     status: str = ""
     instead: str = ""
 
-# %% ../nbs/10_diagnose/lint.ipynb #6597ad9c
+# %% ../nbs/10_diagnose/lint.ipynb #375c01fb
 def _moved_imports(node: ast.Import | ast.ImportFrom) -> Iterator[_Fault]:
     "Modules that have another address now."
     places: list[tuple[ast.AST, str]] = [(part, full) for part, full in imported(node)
@@ -86,7 +87,7 @@ def _moved_imports(node: ast.Import | ast.ImportFrom) -> Iterator[_Fault]:
         if address := moved(module):
             yield _Fault(place, f"{address[0]}.moved_import", f"{module} has moved", instead=address[1])
 
-# %% ../nbs/10_diagnose/lint.ipynb #88dc5c2f
+# %% ../nbs/10_diagnose/lint.ipynb #6390d2f1
 def _old_names(call: WrittenCall) -> Iterator[_Fault]:
     "Methods, classes and arguments that have another name now."
     owner, _, last = call.name.rpartition(".")
@@ -100,7 +101,7 @@ def _old_names(call: WrittenCall) -> Iterator[_Fault]:
             if word.arg in arguments:
                 yield _Fault(word, rule, f"{word.arg}= of {last}", instead=arguments[word.arg])
 
-# %% ../nbs/10_diagnose/lint.ipynb #3d7f3583
+# %% ../nbs/10_diagnose/lint.ipynb #e409493a
 def _by_pattern(call: WrittenCall, settings: Sequence[str]) -> Iterator[_Fault]:
     "What the table of patterns says about a call; of the patterns for one rule, the first that fits counts."
     broken: set[str] = set()
@@ -114,7 +115,7 @@ def _by_pattern(call: WrittenCall, settings: Sequence[str]) -> Iterator[_Fault]:
             symptom = pattern.symptom.format(**words, negatives=int(words.get("size") or 8) - 1)
             yield _Fault(call.node, pattern.rule, symptom, pattern.status, pattern.instead)
 
-# %% ../nbs/10_diagnose/lint.ipynb #a5e686d1
+# %% ../nbs/10_diagnose/lint.ipynb #22cba05c
 def _by_source(call: WrittenCall, code: str) -> Iterator[_Fault]:
     "Faults for which the names in the source count, too."
     first = ast.unparse(call.node.args[0]) if call.node.args else ""
@@ -128,6 +129,7 @@ def _by_source(call: WrittenCall, code: str) -> Iterator[_Fault]:
     if is_fit and any(str(word.arg).startswith("train_objective") for word in call.node.keywords):
         yield _Fault(call.node, "loss.legacy_fit", "SentenceTransformer.fit()")
 
+# %% ../nbs/10_diagnose/lint.ipynb #77e855bd
 def _wants_prefix(call: WrittenCall, code: str) -> bool:
     if re.search(r"\bprompt(_name)?=", call.text):
         return False
@@ -136,7 +138,7 @@ def _wants_prefix(call: WrittenCall, code: str) -> bool:
     by_hand = re.search(r"(query|passage|document|instruct|represent this[^\"']*): ", code, re.I)
     return bool(re.search(TEXT_PATTERNS["expects a prefix"], call.text)) and not by_hand
 
-# %% ../nbs/10_diagnose/lint.ipynb #5a7c4366
+# %% ../nbs/10_diagnose/lint.ipynb #dc7362f1
 def _handed_over(calls: Sequence[WrittenCall], file: ScriptFile) -> set[str]:
     "What is given to unknown code, which may normalise or configure it, or to anything that normalises."
     texts: set[str] = set()
@@ -148,7 +150,7 @@ def _handed_over(calls: Sequence[WrittenCall], file: ScriptFile) -> set[str]:
             texts |= {ast.unparse(written(part, file)) for part in parts}
     return texts
 
-# %% ../nbs/10_diagnose/lint.ipynb #34c08d05
+# %% ../nbs/10_diagnose/lint.ipynb #e5b9feb9
 def _by_use(call: WrittenCall, calls: Sequence[WrittenCall], handed: set[str], file: ScriptFile) -> Iterator[_Fault]:
     "An index without a metric, or one of lists that is searched with the default of one list."
     uses = [other.text.removeprefix(call.text) for other in calls if other.text.startswith(f"{call.text}.")]
@@ -161,14 +163,14 @@ def _by_use(call: WrittenCall, calls: Sequence[WrittenCall], handed: set[str], f
         status = "doubt" if call.text in handed else "fail"
         yield _Fault(call.node, "index.nprobe", "searched with nprobe = 1", status)
 
-# %% ../nbs/10_diagnose/lint.ipynb #7c054eb3
+# %% ../nbs/10_diagnose/lint.ipynb #59c36349
 def _sets_nprobe(calls: Sequence[WrittenCall], file: ScriptFile) -> bool:
     if any(ast.unparse(value) != "1" for value in file.stored.get("nprobe", ())):
         return True
     return any(re.search("nprobe|ParameterSpace|SearchParameters", ast.unparse(call.node)) for call in calls
                if ast.unparse(call.node.func) != "print")
 
-# %% ../nbs/10_diagnose/lint.ipynb #01d20540
+# %% ../nbs/10_diagnose/lint.ipynb #f83979df
 _GUARD = re.compile(r"__version__|version_info|(?<![\w.])version\b|\b(parse_)?[vV]ersion\(|hasattr|"
                     r"ImportError|ModuleNotFoundError|TypeError|AttributeError")
 _EVALUATES = re.compile(r"evaluat|eval_|(?<!literal)_eval\b|ndcg|mrr|recall|precision_at|benchmark|validat|beir|mteb",
@@ -184,11 +186,12 @@ def _guarded(tree: ast.Module) -> set[ast.AST]:
                 inside.update(ast.walk(node))
     return inside
 
-# %% ../nbs/10_diagnose/lint.ipynb #4ae14deb
+# %% ../nbs/10_diagnose/lint.ipynb #99327ba6
 def _faults(file: ScriptFile) -> Iterator[_Fault]:
     "The walk over all imports and calls."
     calls, guarded, code = written_calls(file), _guarded(file.tree), ast.unparse(file.tree)
     handed, texts = _handed_over(calls, file), "\n".join(call.text for call in calls)
+    encodes = any(call.name.startswith("st.SentenceTransformer().encode") for call in calls)
     evaluates = any(_EVALUATES.search(ast.unparse(call.node.func)) for call in calls)
     settings = [*file.stored, *(["evaluates"] if evaluates else [])]
     for node in ast.walk(file.tree):
@@ -201,10 +204,10 @@ def _faults(file: ScriptFile) -> Iterator[_Fault]:
             is_started = call.name != "st.SentenceTransformerTrainer" or f"{call.text}.train(" in texts
             if is_started and not any(".encode(" in text and text in call.text for text in handed):
                 yield from _by_pattern(call, settings)
-            if re.fullmatch(r"faiss\.\w+", call.name) and ".encode" in texts:
+            if re.fullmatch(r"faiss\.\w+", call.name) and encodes:
                 yield from _by_use(call, calls, handed, file)
 
-# %% ../nbs/10_diagnose/lint.ipynb #79e055b7
+# %% ../nbs/10_diagnose/lint.ipynb #ab7c8afe
 _IGNORE = re.compile(r"#\s*semantic-nb:\s*ignore(?:\[([\w., -]*)\])?")
 
 def _is_ignored(rule: str, lines: Sequence[str]) -> bool:
@@ -212,7 +215,7 @@ def _is_ignored(rule: str, lines: Sequence[str]) -> bool:
     return any(mark[1] is None or {rule, rule.partition(".")[2]} & {name.strip() for name in mark[1].split(",")}
                for mark in marks)
 
-# %% ../nbs/10_diagnose/lint.ipynb #90adabe4
+# %% ../nbs/10_diagnose/lint.ipynb #b4a3887e
 def _alarm(fault: _Fault, file: ScriptFile, name: str) -> Alarm | None:
     rule, node = LINT_RULES[fault.rule], fault.node
     line = node.func.end_lineno if isinstance(node, ast.Call) else node.lineno
@@ -222,6 +225,7 @@ def _alarm(fault: _Fault, file: ScriptFile, name: str) -> Alarm | None:
     return Alarm(name, line - (file.cells[cell - 1] if cell else 0), cell or None, rule.id, rule.layer,
                  fault.status or rule.status, fault.symptom, fault.instead or rule.instead)
 
+# %% ../nbs/10_diagnose/lint.ipynb #528f7885
 def _alarms(file: ScriptFile, name: str) -> list[Alarm]:
     rule, unread = LINT_RULES["pipeline.unread"], list(file.unread)
     alarms: set[Alarm] = set()
@@ -233,19 +237,19 @@ def _alarms(file: ScriptFile, name: str) -> list[Alarm]:
                for cell, line, why in unread}
     return sorted(alarms, key=lambda alarm: (alarm.cell or 0, alarm.line, alarm.rule, alarm.symptom))
 
-# %% ../nbs/10_diagnose/lint.ipynb #19bf8270
+# %% ../nbs/10_diagnose/lint.ipynb #952b0144
 def lint_text(text: str, name: str = "script.py") -> list[Alarm]:
     "The faults in the text of one script, by line. Nothing is executed."
     return _alarms(parse_script([text]), name)
 
-# %% ../nbs/10_diagnose/lint.ipynb #778f6541
+# %% ../nbs/10_diagnose/lint.ipynb #6dfe7d14
 def lint_table(alarms: Sequence[Alarm]) -> Table:
     "Alarms as a table: where, rule, how sure, what was seen, and what to write instead."
     return Table([{"where": f"{alarm.file}{f' [{alarm.cell}]' if alarm.cell else ''}:{alarm.line}",
                    "rule": alarm.rule, "status": alarm.status,
                    "seen": alarm.symptom, "instead": alarm.instead} for alarm in alarms])
 
-# %% ../nbs/10_diagnose/lint.ipynb #e5a93c93
+# %% ../nbs/10_diagnose/lint.ipynb #0c3627e4
 def lint_paths(path: Path) -> list[Alarm]:
     """The faults in a script, in a notebook, or in all of them below a folder, by file and line. Nothing is executed.
 

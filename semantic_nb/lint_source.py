@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIBRARIES', 'ScriptFile', 'imported', 'written', 'WrittenCall', 'written_calls', 'parse_script', 'read_script']
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #eb0c4f48
+# %% ../nbs/10_diagnose/lint_source.ipynb #e42672ed
 import ast
 import json
 import re
@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 from .lint_rules import SIGNATURES, spelling
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #9a6651d7
+_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
+
+# %% ../nbs/10_diagnose/lint_source.ipynb #f693324f
 _TIMED = re.compile(r"^([ \t]*)%(?:time|timeit|prun)[ \t]+(?:-\w+[ \t]*\d*[ \t]+)*(?=\S)", re.M)
 _ASSIGNED = re.compile(r"^([ \t]*[\w.,\t ]+=[ \t]*)[%!].*$", re.M)
 _SHELL = re.compile(r"^([ \t]*)(?:[%!?](?:[^\n\\]|\\(?:.|\n))*|[\w.]+\?{1,2}[ \t]*)$", re.M)
-_UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 def _plain(cell: str) -> str:
     "A notebook cell without the syntax of IPython, with the same number of lines; empty in another language."
@@ -176,7 +177,11 @@ def _behind(node: ast.AST, file: ScriptFile) -> ast.AST | None:
             return values[0] if len(values) == 1 else _UNKNOWN
     return None
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #e1781cb4
+# %% ../nbs/10_diagnose/lint_source.ipynb #6caf181b
+_SAME = {"to", "eval", "half", "float", "cpu", "cuda", "astype", "numpy", "detach", "copy", "clone", "contiguous"}
+_COPIES = re.compile(r"numpy\.(array|asarray|ascontiguousarray|float32|vstack)|copy\.(copy|deepcopy)|"
+                     r"faiss\.(IndexIDMap2?|index_cpu_to_(all_)?gpus?)")
+
 def written(node: ast.AST, file: ScriptFile) -> ast.AST:
     "An expression in full: every name is replaced by what it stands for, or by `?` where the file does not show it."
     if node not in file.written:
@@ -184,7 +189,7 @@ def written(node: ast.AST, file: ScriptFile) -> ast.AST:
         file.written[node] = _write(node, file)
     return file.written[node]
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #bbeb2d23
+# %% ../nbs/10_diagnose/lint_source.ipynb #b5e9fd2a
 def _write(node: ast.AST, file: ScriptFile) -> ast.AST:
     behind = _behind(node, file) if isinstance(node, (ast.Name, ast.Attribute)) else None
     if isinstance(behind, ast.FunctionDef):
@@ -192,27 +197,26 @@ def _write(node: ast.AST, file: ScriptFile) -> ast.AST:
         return written(_behind(behind, file) or _UNKNOWN, file) if is_property else _UNKNOWN
     if behind is not None:
         return written(behind, file)
-    match node:
-        case ast.Constant() | ast.Dict():
-            return node
-        case ast.alias(name=name):
-            return ast.Name(name)
-        case ast.Attribute(value=value, attr=attr):
-            owner = written(value, file)
-            longer = ast.Name(spelling(f"{owner.id}.{attr}")) if isinstance(owner, ast.Name) else ast.Attribute(owner, attr)
-            return _UNKNOWN if owner is _UNKNOWN else longer
-        case ast.Subscript(value=value, slice=part):
-            owner = written(value, file)
-            return _UNKNOWN if owner is _UNKNOWN else ast.Subscript(owner, part)
-        case ast.Call():
-            return _write_call(node, file)
-    return _UNKNOWN
+    if isinstance(node, (ast.Attribute, ast.Subscript)):
+        return _write_part(node, written(node.value, file))
+    if isinstance(node, ast.alias):
+        return ast.Name(node.name)
+    if isinstance(node, ast.Call):
+        return _write_call(node, file)
+    return node if isinstance(node, (ast.Constant, ast.Dict)) else _UNKNOWN
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #fca6f4c6
-_SAME = {"to", "eval", "half", "float", "cpu", "cuda", "astype", "numpy", "detach", "copy", "clone", "contiguous"}
-_COPIES = re.compile(r"numpy\.(array|asarray|ascontiguousarray|float32|vstack)|copy\.(copy|deepcopy)|"
-                     r"faiss\.(IndexIDMap2?|index_cpu_to_(all_)?gpus?)")
+# %% ../nbs/10_diagnose/lint_source.ipynb #77913dea
+def _write_part(node: ast.Attribute | ast.Subscript, owner: ast.AST) -> ast.AST:
+    "An attribute or an item of something that is written out."
+    if owner is _UNKNOWN:
+        return owner
+    if isinstance(node, ast.Subscript):
+        return ast.Subscript(owner, node.slice)
+    if isinstance(owner, ast.Name):
+        return ast.Name(spelling(f"{owner.id}.{node.attr}"))
+    return ast.Attribute(owner, node.attr)
 
+# %% ../nbs/10_diagnose/lint_source.ipynb #ae3823c0
 def _write_call(node: ast.Call, file: ScriptFile) -> ast.AST:
     function = _behind(node.func, file) if isinstance(node.func, (ast.Name, ast.Attribute)) else None
     if isinstance(function, ast.FunctionDef):
@@ -226,7 +230,7 @@ def _write_call(node: ast.Call, file: ScriptFile) -> ast.AST:
     func = ast.Name("st.SentenceTransformer") if name == "st.SentenceTransformer.load" else func
     return _UNKNOWN if func is _UNKNOWN else ast.Call(func, [], _arguments(node, name, file))
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #ddd3a54d
+# %% ../nbs/10_diagnose/lint_source.ipynb #e69b7c3e
 LIBRARIES = ("st.", "sentence_transformers.", "faiss.", "transformers.")
 
 def _arguments(node: ast.Call, name: str, file: ScriptFile) -> list[ast.keyword]:
@@ -239,7 +243,7 @@ def _arguments(node: ast.Call, name: str, file: ScriptFile) -> list[ast.keyword]
     return [ast.keyword(word.arg, written(word.value, file)) for word in words
             if ast.unparse(word.value) != "None" and (word.arg or name != "st.SentenceTransformer")]
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #75761df1
+# %% ../nbs/10_diagnose/lint_source.ipynb #a518a64b
 class WrittenCall(NamedTuple):
     "A call, the full name of what it calls (`st.SentenceTransformer().encode`), and the whole of it in full."
     node: ast.Call
@@ -254,7 +258,7 @@ def _full_name(expression: ast.AST) -> str:
             return f"{_full_name(value)}.{attr}"
     return ast.unparse(expression)
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #2ba8511f
+# %% ../nbs/10_diagnose/lint_source.ipynb #c9ea2c24
 def written_calls(file: ScriptFile) -> list[WrittenCall]:
     "All calls in a file, in full."
     calls = []
@@ -265,7 +269,7 @@ def written_calls(file: ScriptFile) -> list[WrittenCall]:
             calls.append(WrittenCall(node, _full_name(func), text))
     return calls
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #42e7d338
+# %% ../nbs/10_diagnose/lint_source.ipynb #1ff5e1bd
 def parse_script(texts: Sequence[str], notebook: bool = False) -> ScriptFile:
     "Texts as one module, if they mention the library; a text that is not Python is listed in `unread`."
     file = ScriptFile()
@@ -280,7 +284,7 @@ def parse_script(texts: Sequence[str], notebook: bool = False) -> ScriptFile:
     _walk(file.tree, (), file)
     return file
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #6fe44222
+# %% ../nbs/10_diagnose/lint_source.ipynb #a64884ec
 def read_script(path: Path) -> ScriptFile:
     "Read a script or a notebook. What cannot be read is listed in `unread`; nothing is raised, nothing is executed."
     notebook = path.suffix == ".ipynb"
