@@ -18,10 +18,10 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
-# %% ../nbs/10_diagnose/lint.ipynb #79303a96
+# %% ../nbs/10_diagnose/lint.ipynb #f28975ca
 from .core import ContractError, Table
-from .lint_rules import CALL_PATTERNS, LINT_RULES, OLD_ARGUMENTS, OLD_CALLS, TEXT_PATTERNS, moved
-from .lint_source import (LIBRARIES, ScriptFile, WrittenCall, imported, parse_script, read_script, written,
+from .lint_rules import CALL_PATTERNS, LINT_RULES, OLD_ARGUMENTS, OLD_CALLS, TEXT_PATTERNS, imported, moved
+from .lint_source import (LIBRARIES, ScriptFile, WrittenCall, parse_script, read_script, written,
                                      written_calls)
 
 # %% ../nbs/10_diagnose/lint.ipynb #c1cb65ed
@@ -101,8 +101,8 @@ def _old_names(call: WrittenCall) -> Iterator[_Fault]:
             if word.arg in arguments:
                 yield _Fault(word, rule, f"{word.arg}= of {last}", instead=arguments[word.arg])
 
-# %% ../nbs/10_diagnose/lint.ipynb #e409493a
-def _by_pattern(call: WrittenCall, settings: Sequence[str]) -> Iterator[_Fault]:
+# %% ../nbs/10_diagnose/lint.ipynb #1552bdbd
+def _by_pattern(call: WrittenCall, settings: set[str]) -> Iterator[_Fault]:
     "What the table of patterns says about a call; of the patterns for one rule, the first that fits counts."
     broken: set[str] = set()
     for pattern in CALL_PATTERNS:
@@ -138,19 +138,20 @@ def _wants_prefix(call: WrittenCall, code: str) -> bool:
     by_hand = re.search(r"(query|passage|document|instruct|represent this[^\"']*): ", code, re.I)
     return bool(re.search(TEXT_PATTERNS["expects a prefix"], call.text)) and not by_hand
 
-# %% ../nbs/10_diagnose/lint.ipynb #dc7362f1
+# %% ../nbs/10_diagnose/lint.ipynb #b143ccc0
 def _handed_over(calls: Sequence[WrittenCall], file: ScriptFile) -> set[str]:
     "What is given to unknown code, which may normalise or configure it, or to anything that normalises."
     texts: set[str] = set()
     for call in calls:
         function = ast.unparse(call.node.func)
         harmless = call.name.startswith((*LIBRARIES, "numpy.")) or hasattr(builtins, function)
-        if "norm" in function.lower() or not harmless:
+        in_place = "norm" in function.lower() or any(word.arg == "out" for word in call.node.keywords)
+        if in_place or not harmless:
             parts = [*call.node.args, *(word.value for word in call.node.keywords)]
             texts |= {ast.unparse(written(part, file)) for part in parts}
     return texts
 
-# %% ../nbs/10_diagnose/lint.ipynb #e5b9feb9
+# %% ../nbs/10_diagnose/lint.ipynb #5ff07449
 def _by_use(call: WrittenCall, calls: Sequence[WrittenCall], handed: set[str], file: ScriptFile) -> Iterator[_Fault]:
     "An index without a metric, or one of lists that is searched with the default of one list."
     uses = [other.text.removeprefix(call.text) for other in calls if other.text.startswith(f"{call.text}.")]
@@ -159,18 +160,17 @@ def _by_use(call: WrittenCall, calls: Sequence[WrittenCall], handed: set[str], f
     if re.search(TEXT_PATTERNS["no metric"], call.text) and not unit and "metric_type" not in file.stored:
         yield _Fault(call.node, "index.default_metric", f"{call.name.removeprefix('faiss.')} without a metric")
     searched = any(use.startswith(".search(") for use in uses)
-    if searched and re.search(TEXT_PATTERNS["lists"], call.text) and not _sets_nprobe(calls, file):
+    if searched and re.search(TEXT_PATTERNS["lists"], call.text) and not _sets_nprobe(ast.unparse(file.tree)):
         status = "doubt" if call.text in handed else "fail"
         yield _Fault(call.node, "index.nprobe", "searched with nprobe = 1", status)
 
-# %% ../nbs/10_diagnose/lint.ipynb #59c36349
-def _sets_nprobe(calls: Sequence[WrittenCall], file: ScriptFile) -> bool:
-    if any(ast.unparse(value) != "1" for value in file.stored.get("nprobe", ())):
-        return True
-    return any(re.search("nprobe|ParameterSpace|SearchParameters", ast.unparse(call.node)) for call in calls
-               if ast.unparse(call.node.func) != "print")
+# %% ../nbs/10_diagnose/lint.ipynb #b6b97eea
+def _sets_nprobe(code: str) -> bool:
+    "Whether a line of the code may set it: any that mentions it, except to print it or to set it to one."
+    return any(re.search("nprobe|ParameterSpace|SearchParameters", line) for line in code.splitlines()
+               if not re.match(r"\s*(print\(|\S+\.nprobe = 1$)", line))
 
-# %% ../nbs/10_diagnose/lint.ipynb #f83979df
+# %% ../nbs/10_diagnose/lint.ipynb #d7be73b8
 _GUARD = re.compile(r"__version__|version_info|(?<![\w.])version\b|\b(parse_)?[vV]ersion\(|hasattr|"
                     r"ImportError|ModuleNotFoundError|TypeError|AttributeError")
 _EVALUATES = re.compile(r"evaluat|eval_|(?<!literal)_eval\b|ndcg|mrr|recall|precision_at|benchmark|validat|beir|mteb",
@@ -186,14 +186,14 @@ def _guarded(tree: ast.Module) -> set[ast.AST]:
                 inside.update(ast.walk(node))
     return inside
 
-# %% ../nbs/10_diagnose/lint.ipynb #99327ba6
+# %% ../nbs/10_diagnose/lint.ipynb #a6eb6381
 def _faults(file: ScriptFile) -> Iterator[_Fault]:
     "The walk over all imports and calls."
     calls, guarded, code = written_calls(file), _guarded(file.tree), ast.unparse(file.tree)
     handed, texts = _handed_over(calls, file), "\n".join(call.text for call in calls)
     encodes = any(call.name.startswith("st.SentenceTransformer().encode") for call in calls)
     evaluates = any(_EVALUATES.search(ast.unparse(call.node.func)) for call in calls)
-    settings = [*file.stored, *(["evaluates"] if evaluates else [])]
+    settings = file.stored | {"evaluates"} if evaluates else file.stored
     for node in ast.walk(file.tree):
         if isinstance(node, (ast.Import, ast.ImportFrom)) and node not in guarded:
             yield from _moved_imports(node)
@@ -207,7 +207,7 @@ def _faults(file: ScriptFile) -> Iterator[_Fault]:
             if re.fullmatch(r"faiss\.\w+", call.name) and encodes:
                 yield from _by_use(call, calls, handed, file)
 
-# %% ../nbs/10_diagnose/lint.ipynb #ab7c8afe
+# %% ../nbs/10_diagnose/lint.ipynb #6654be11
 _IGNORE = re.compile(r"#\s*semantic-nb:\s*ignore(?:\[([\w., -]*)\])?")
 
 def _is_ignored(rule: str, lines: Sequence[str]) -> bool:
@@ -215,7 +215,7 @@ def _is_ignored(rule: str, lines: Sequence[str]) -> bool:
     return any(mark[1] is None or {rule, rule.partition(".")[2]} & {name.strip() for name in mark[1].split(",")}
                for mark in marks)
 
-# %% ../nbs/10_diagnose/lint.ipynb #b4a3887e
+# %% ../nbs/10_diagnose/lint.ipynb #a29e79be
 def _alarm(fault: _Fault, file: ScriptFile, name: str) -> Alarm | None:
     rule, node = LINT_RULES[fault.rule], fault.node
     line = node.func.end_lineno if isinstance(node, ast.Call) else node.lineno
@@ -225,7 +225,7 @@ def _alarm(fault: _Fault, file: ScriptFile, name: str) -> Alarm | None:
     return Alarm(name, line - (file.cells[cell - 1] if cell else 0), cell or None, rule.id, rule.layer,
                  fault.status or rule.status, fault.symptom, fault.instead or rule.instead)
 
-# %% ../nbs/10_diagnose/lint.ipynb #528f7885
+# %% ../nbs/10_diagnose/lint.ipynb #6804d70d
 def _alarms(file: ScriptFile, name: str) -> list[Alarm]:
     rule, unread = LINT_RULES["pipeline.unread"], list(file.unread)
     alarms: set[Alarm] = set()
@@ -237,19 +237,19 @@ def _alarms(file: ScriptFile, name: str) -> list[Alarm]:
                for cell, line, why in unread}
     return sorted(alarms, key=lambda alarm: (alarm.cell or 0, alarm.line, alarm.rule, alarm.symptom))
 
-# %% ../nbs/10_diagnose/lint.ipynb #952b0144
+# %% ../nbs/10_diagnose/lint.ipynb #63f45307
 def lint_text(text: str, name: str = "script.py") -> list[Alarm]:
     "The faults in the text of one script, by line. Nothing is executed."
     return _alarms(parse_script([text]), name)
 
-# %% ../nbs/10_diagnose/lint.ipynb #6dfe7d14
+# %% ../nbs/10_diagnose/lint.ipynb #adc8a545
 def lint_table(alarms: Sequence[Alarm]) -> Table:
     "Alarms as a table: where, rule, how sure, what was seen, and what to write instead."
     return Table([{"where": f"{alarm.file}{f' [{alarm.cell}]' if alarm.cell else ''}:{alarm.line}",
                    "rule": alarm.rule, "status": alarm.status,
                    "seen": alarm.symptom, "instead": alarm.instead} for alarm in alarms])
 
-# %% ../nbs/10_diagnose/lint.ipynb #0c3627e4
+# %% ../nbs/10_diagnose/lint.ipynb #15fa99f7
 def lint_paths(path: Path) -> list[Alarm]:
     """The faults in a script, in a notebook, or in all of them below a folder, by file and line. Nothing is executed.
 

@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['LINT_RULES', 'OLD_CALLS', 'OLD_ARGUMENTS', 'SIGNATURES', 'TEXT_PATTERNS', 'CALL_PATTERNS', 'LintRule', 'moved',
-           'spelling', 'CallPattern']
+           'imported', 'spelling', 'CallPattern']
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #7f6e043d
+# %% ../nbs/10_diagnose/lint_rules.ipynb #b1b74726
+import ast
 import re
 from dataclasses import dataclass
 
@@ -95,7 +96,13 @@ def moved(module: str) -> tuple[str, str] | None:
                 return layer, ".".join([root, new or f"sentence_transformer.{old}", *inner])
     return None
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #fbc044e3
+# %% ../nbs/10_diagnose/lint_rules.ipynb #504d078f
+def imported(node: ast.Import | ast.ImportFrom) -> list[tuple[ast.alias, str]]:
+    "The parts of an import statement, each with its full name."
+    home = f"{'.' * node.level}{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
+    return [(part, home + part.name) for part in node.names]
+
+# %% ../nbs/10_diagnose/lint_rules.ipynb #4c2dd594
 def spelling(name: str) -> str:
     "One name for a class of sentence-transformers, whatever module it is imported from; other names stay as they are."
     parts = name.split(".")
@@ -104,7 +111,7 @@ def spelling(name: str) -> str:
     family = next((part.replace("_", "") for part in parts if part.endswith("_encoder")), "")
     return f"st.{parts[-1]}" if parts[-1].lower().startswith(family) else f"st.{family}.{parts[-1]}"
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #0252b15d
+# %% ../nbs/10_diagnose/lint_rules.ipynb #145b5fa9
 _MODEL, _FIT, _METHOD = "st.SentenceTransformer()", "loss.legacy_fit", "model.renamed_method"
 _CROSS_FIT = LINT_RULES[_FIT].instead.replace("SentenceTransformer", "CrossEncoder")
 OLD_CALLS = {
@@ -123,7 +130,7 @@ OLD_CALLS = {
     f"{_MODEL}.tokenize": (_METHOD, "preprocess(texts)"), f"{_MODEL}.save_to_hub": (_METHOD, "push_to_hub(repo_id)"),
 }
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #69653b74
+# %% ../nbs/10_diagnose/lint_rules.ipynb #509ea0fd
 OLD_ARGUMENTS = {
     f"{_MODEL}.encode": {"sentences": "inputs"}, f"{_MODEL}.encode_query": {"sentences": "inputs"},
     f"{_MODEL}.encode_document": {"sentences": "inputs"},
@@ -142,7 +149,7 @@ OLD_ARGUMENTS = {
                    "pooling_mode_cls_token": 'pooling_mode="cls"', "pooling_mode_max_tokens": 'pooling_mode="max"'},
 }
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #8d13bbd1
+# %% ../nbs/10_diagnose/lint_rules.ipynb #b6bfb7a2
 SIGNATURES = {
     "st.SentenceTransformer": "model_name_or_path", "st.SentenceTransformer().encode": "inputs prompt_name prompt",
     "st.SentenceTransformerTrainer": "model args train_dataset eval_dataset loss evaluator",
@@ -156,7 +163,7 @@ SIGNATURES = {
         "query_embeddings corpus_embeddings query_chunk_size corpus_chunk_size top_k score_function"),
 }
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #3126bb79
+# %% ../nbs/10_diagnose/lint_rules.ipynb #0d8244c9
 _NAMED = r"SentenceTransformer\((?![^()]*similarity_fn_name)model_name_or_path='(sentence-transformers/)?"
 _DOT = rf"(?i:{_NAMED}((multi-qa|msmarco)-[\w-]+-dot(-v\d+)?|msmarco-distilbert-base-tas-b)')"
 _UNIT = rf"(?i:{_NAMED}(all-(minilm|mpnet|distilroberta|roberta)-[\w-]+|(multi-qa|msmarco)-[\w-]+-cos(-v\d+)?)')"
@@ -166,7 +173,7 @@ _PREFIXED = (
     r"(multilingual-)?e5-(small|base|large)(-v2)?|bge-(small|base|large)-en(-v1\.5)?|snowflake-arctic-embed-[\w.-]+|"
     r"mxbai-embed-large-v1|nomic-embed-text-[\w.-]+|Qwen3-Embedding-[\w.-]+|embeddinggemma-[\w.-]+)')")
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #e48d4269
+# %% ../nbs/10_diagnose/lint_rules.ipynb #2b4cd335
 _IP = r"^faiss\.(IndexFlatIP\(|\w+\(.*\bmetric=faiss\.METRIC_INNER_PRODUCT)"
 _L2 = r"^faiss\.(IndexFlatL2\(|(IndexHNSW|IndexIVF|IndexFlat\(|index_factory)(?!.*\bmetric=(?!faiss\.METRIC_L2)))"
 _CUT, _NORMALISED = r"\)\[[^\[\]]+, :[^\[\]]+\]", r"normalize_embeddings=(?!False)|L2norm"
@@ -179,7 +186,7 @@ TEXT_PATTERNS = {
     "unit vectors": rf"^(?!.*{_CUT})(.*normalize_embeddings=True|.*{_UNIT}(?!.*truncate_dim=))",
 }
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #a17cc435
+# %% ../nbs/10_diagnose/lint_rules.ipynb #18a89f1d
 @dataclass(frozen=True)
 class CallPattern:
     """A fault that a call shows when it is written out in full.
@@ -199,7 +206,7 @@ class CallPattern:
     status: str = ""
     instead: str = ""
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #621e2b09
+# %% ../nbs/10_diagnose/lint_rules.ipynb #aacaecfa
 _RANKING = r"st\.(Cached)?MultipleNegatives(Symmetric)?RankingLoss"
 _DOT_SCALE, _DOT_20 = "dot_score with scale {scale}", "dot_score with scale 20"
 _SCALES = (
@@ -213,7 +220,7 @@ _SCALES = (
                 r"sentence_transformers\.util\..*(semantic_search|cos_sim)", (_DOT, _ENCODED), r"score_function=|\*\*"),
 )
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #99949de2
+# %% ../nbs/10_diagnose/lint_rules.ipynb #8a259265
 _ADD, _SHORT = r"faiss\..*\(\)\.(add|add_with_ids)", "truncated and not normalised again"
 _VECTORS = (
     CallPattern("index.truncated", _SHORT, _ADD, (_IP, _ENCODED, _CUT), f"{_DOT}|L2norm", "metric_type", "fail"),
@@ -227,7 +234,7 @@ _VECTORS = (
                 rf"{_NORMALISED}|\*\*", "metric_type"),
 )
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #27ef5c7d
+# %% ../nbs/10_diagnose/lint_rules.ipynb #b0c34c4e
 _TRAINER, _WRAPPED = r"st\.SentenceTransformerTrainer", r"st\.(Matryoshka|Matryoshka2d|AdaptiveLayer)Loss\("
 _LOSS = rf"\bloss=({_WRAPPED}.*?\bloss=)*{_RANKING}\("
 _OTHER_ARGS = r"\*\*|\bargs=(?!st\.SentenceTransformerTrainingArguments\()"
@@ -242,7 +249,7 @@ _JUDGED = (
                 "evaluates", "doubt"),
 )
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #a8151c3a
+# %% ../nbs/10_diagnose/lint_rules.ipynb #55c21abe
 _BATCHES = (
     CallPattern("loss.training_arguments", "TrainingArguments of transformers", _TRAINER,
                 (r"args=transformers\.TrainingArguments\(",), instead="SentenceTransformerTrainingArguments"),

@@ -137,7 +137,8 @@ def test_a_fit_is_not_mistaken_when_everything_is_followed(tmp_path):
     for name in ("pipeline.py", "ensemble/_stacking.py", "cluster/_kmeans.py",
                  "multiclass.py", "tests/test_pipeline.py"):
         text = HEAD + (place / name).read_text(encoding="utf-8").replace("from __future__", "from future")
-        fits += [call.name for call in written_calls(parse_script([text])) if ast.unparse(call.node.func).endswith("fit")]
+        fits += [call.name for call in written_calls(parse_script([text]))
+                 if ast.unparse(call.node.func).endswith("fit")]
         assert lint_text(text) == [], name
     assert len(fits) > 50 and not any(fit.startswith("st.") for fit in fits)
 
@@ -255,8 +256,8 @@ def test_what_others_wrote_is_left_out_but_may_be_asked_for(tmp_path):
 
 def test_nothing_is_executed_and_nothing_heavy_imported(tmp_path):
     (tmp_path / "a.py").write_text(HEAD + f"open({str(tmp_path / 'ran')!r}, 'w')\nSentenceTransformer('a').fit([])")
-    code = (f"import sys; from semantic_nb.lint import lint_paths; assert len(lint_paths({str(tmp_path)!r})) == 1; print([m for m "
-            "in ('torch', 'numpy', 'sentence_transformers', 'pydantic', 'IPython') if m in sys.modules])")
+    code = (f"import sys; from semantic_nb.lint import lint_paths; assert len(lint_paths({str(tmp_path)!r})) == 1; "
+            "print([m for m in ('torch', 'numpy', 'sentence_transformers', 'pydantic', 'IPython') if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
     assert not (tmp_path / "ran").exists()
@@ -412,8 +413,8 @@ def test_what_a_class_holds_is_not_what_the_module_holds():
 def test_a_function_that_may_return_something_else_says_nothing():
     load = "def load(x):\n    {body}\nload(1).fit([])\n"
     assert not silent(load.format(body="return SentenceTransformer('a')"))
-    for body in ("yield SentenceTransformer('a')", "if x:\n        return KMeans()\n    return SentenceTransformer('a')",
-                 "x = SentenceTransformer('a')"):
+    for body in ("yield SentenceTransformer('a')", "x = SentenceTransformer('a')",
+                 "if x:\n        return KMeans()\n    return SentenceTransformer('a')"):
         assert silent(load.format(body=body)), body
 
 
@@ -457,3 +458,19 @@ def test_the_order_of_arguments_is_that_of_the_library():
                   if isinstance(node, ast.FunctionDef) and node.name == wanted]
         names = SIGNATURES[call].split()
         assert names in [order[:len(names)] for order in orders], call
+
+
+@pytest.mark.parametrize("line", ["model = model.to('cuda')", "model = copy.deepcopy(model)"])
+def test_a_conversion_does_not_give_a_name_another_meaning(line):
+    code = "import copy\nmodel = SentenceTransformer('a')\n{line}\nmodel.fit([])\n"
+    assert not silent(code.format(line=line)) and silent(code.format(line="model = other.to('cuda')"))
+
+
+def test_vectors_that_are_normalised_in_place_are_left_alone():
+    code = ("import faiss, numpy as np\nmodel = SentenceTransformer('a')\nindex = faiss.IndexFlatIP(64)\n"
+            "vectors = model.encode(texts, truncate_dim=64)\n{line}\nindex.add(vectors)\n")
+    alarms = lint_text(HEAD + code.format(line="np.save('v.npy', vectors)"))
+    assert [alarm.rule for alarm in alarms] == ["index.truncated"]
+    for line in ("faiss.normalize_L2(vectors)", "np.divide(vectors, lengths, out=vectors)", "ours(vectors)",
+                 "vectors /= lengths", "vectors[:] = vectors / lengths", "vectors = vectors / lengths"):
+        assert lint_text(HEAD + code.format(line=line)) == [], line
