@@ -273,7 +273,7 @@ def written_calls(file: ScriptFile) -> list[WrittenCall]:
             calls.append(WrittenCall(node, _full_name(func), text))
     return calls
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #c7fbe414
+# %% ../nbs/10_diagnose/lint_source.ipynb #1038b40d
 def parse_script(texts: Sequence[str], notebook: bool = False) -> ScriptFile:
     "Texts as one module, if they mention the library; a text that is not Python is listed in `unread`."
     file = ScriptFile()
@@ -282,10 +282,11 @@ def parse_script(texts: Sequence[str], notebook: bool = False) -> ScriptFile:
         file.lines += text.split("\n")
         file.cells += [start] if notebook else []
         try:
-            file.tree.body += ast.increment_lineno(ast.parse(_plain(text) if notebook else text), start).body
+            part = ast.increment_lineno(ast.parse(_plain(text) if notebook else text), start)
+            _walk(part, (), file)
+            file.tree.body += part.body
         except _UNPARSABLE as error:
             file.unread.append((number if notebook else None, getattr(error, "lineno", None) or 1, _reason(error)))
-    _walk(file.tree, (), file)
     return file
 
 # %% ../nbs/10_diagnose/lint_source.ipynb #e0b58c90

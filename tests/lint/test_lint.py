@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -406,6 +407,9 @@ def test_what_a_class_holds_is_not_what_the_module_holds():
                  "class B(Base):\n    def go(self):\n        self.model.fit([])\n",
                  "class A:\n    def a(self):\n        model = SentenceTransformer('a')\n        self.model = model\n"
                  "    def b(self, model):\n        self.model = model\n    def go(self):\n        self.model.fit([])\n",
+                 "class A:\n    def b(self, model):\n        self.model = model\n    def go(self):\n"
+                 "        self.model.fit([])\n    def a(self):\n        model = SentenceTransformer('a')\n"
+                 "        self.model = model\n",
                  "class Mine(SentenceTransformer):\n    def fit(self, x): pass\nMine('a').fit([])\n"):
         assert silent(code), code
 
@@ -414,6 +418,7 @@ def test_a_function_that_may_return_something_else_says_nothing():
     load = "def load(x):\n    {body}\nload(1).fit([])\n"
     assert not silent(load.format(body="return SentenceTransformer('a')"))
     for body in ("yield SentenceTransformer('a')", "x = SentenceTransformer('a')",
+                 "yield 1\n    return SentenceTransformer('a')",
                  "if x:\n        return KMeans()\n    return SentenceTransformer('a')"):
         assert silent(load.format(body=body)), body
 
@@ -474,3 +479,52 @@ def test_vectors_that_are_normalised_in_place_are_left_alone():
     for line in ("faiss.normalize_L2(vectors)", "np.divide(vectors, lengths, out=vectors)", "ours(vectors)",
                  "vectors /= lengths", "vectors[:] = vectors / lengths", "vectors = vectors / lengths"):
         assert lint_text(HEAD + code.format(line=line)) == [], line
+
+
+def test_an_index_that_normalises_takes_cut_vectors():
+    code = ("import faiss\nindex = faiss.index_factory(64, '{}', faiss.METRIC_INNER_PRODUCT)\n"
+            "index.add(SentenceTransformer('ours').encode(texts)[:, :64])\n")
+    assert lint_text(HEAD + code.format("L2norm,Flat")) == []
+    assert [alarm.rule for alarm in lint_text(HEAD + code.format("Flat"))] == ["index.truncated"]
+
+
+def test_a_trainer_that_is_not_started_is_not_judged():
+    code = ("from sentence_transformers import SentenceTransformerTrainer\n"
+            "trainer = SentenceTransformerTrainer(model, None, pairs)\n")
+    assert lint_text(HEAD + code) == []
+    assert [alarm.rule for alarm in lint_text(HEAD + code + "trainer.train()\n")] == ["validate.loss_only"]
+
+
+def test_arguments_that_nobody_can_see_may_be_anything():
+    head = HEAD + ("from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments\n"
+                   "from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss\n")
+    train = "SentenceTransformerTrainer({}).train()\n"
+    assert lint_text(head + train.format("*given")) == lint_text(head + train.format("**given")) == []
+    typed = "def train(model: SentenceTransformer, args: SentenceTransformerTrainingArguments, pairs):\n    " + train
+    batches = {"validate.loss_only", "loss.small_batch", "loss.duplicates_in_batch"}
+    for args, expected in (("None", batches), ("args", set())):
+        given = f"model, {args}, pairs, loss=MultipleNegativesRankingLoss(model)"
+        assert {alarm.rule for alarm in lint_text(head + typed.format(given))} == expected
+
+
+def test_names_that_lead_back_to_themselves_stand_for_nothing():
+    assert lint_text(HEAD + "model = other\nother = model\nmodel.fit([])\nmodel.next = model\n") == []
+
+
+def test_an_index_of_other_vectors_is_nobodys_business():
+    code = "import faiss\nindex = faiss.IndexHNSWFlat(384, 32)\nindex.add({})\nindex.search(asked, 5)\n"
+    assert lint_text(HEAD + code.format("'text'.encode('utf-8')")) == []
+    assert [alarm.rule for alarm in lint_text(HEAD + code.format("SentenceTransformer('ours').encode(texts)"))
+            ] == ["index.default_metric"]
+
+
+def test_what_is_nested_too_deeply_is_said(tmp_path):
+    for depth in (400, 5000):
+        (alarm,) = raised(tmp_path, HEAD + "+".join(["y"] * depth))
+        assert alarm.rule == "pipeline.unread" and alarm.symptom.endswith("nested too deeply")
+
+
+def test_a_strange_escape_in_the_code_is_no_warning_of_ours(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert raised(tmp_path, HEAD + "pattern = '\\d'\n") == []
