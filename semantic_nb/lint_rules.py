@@ -173,10 +173,10 @@ _PREFIXED = (
     r"(multilingual-)?e5-(small|base|large)(-v2)?|bge-(small|base|large)-en(-v1\.5)?|snowflake-arctic-embed-[\w.-]+|"
     r"mxbai-embed-large-v1|nomic-embed-text-[\w.-]+|Qwen3-Embedding-[\w.-]+|embeddinggemma-[\w.-]+)')")
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #2b4cd335
+# %% ../nbs/10_diagnose/lint_rules.ipynb #28391b5a
 _IP = r"^faiss\.(IndexFlatIP\(|\w+\(.*\bmetric=faiss\.METRIC_INNER_PRODUCT)"
 _L2 = r"^faiss\.(IndexFlatL2\(|(IndexHNSW|IndexIVF|IndexFlat\(|index_factory)(?!.*\bmetric=(?!faiss\.METRIC_L2)))"
-_CUT, _NORMALISED = r"\)\[[^\[\]]+, :[^\[\]]+\]", r"normalize_embeddings=(?!False)|L2norm"
+_CUT, _NORMALISED = r"\)\[[^\[\]]+, :[^\[\]]+\]", r"normalize_embeddings=(?!False)|L2norm|\*\*"
 _ENCODED = r"SentenceTransformer\(.*\.encode\w*\("
 TEXT_PATTERNS = {
     "expects a prefix": _PREFIXED,
@@ -220,7 +220,7 @@ _SCALES = (
                 r"sentence_transformers\.util\..*(semantic_search|cos_sim)", (_DOT, _ENCODED), r"score_function=|\*\*"),
 )
 
-# %% ../nbs/10_diagnose/lint_rules.ipynb #8a259265
+# %% ../nbs/10_diagnose/lint_rules.ipynb #90e25729
 _ADD, _SHORT = r"faiss\..*\(\)\.(add|add_with_ids)", "truncated and not normalised again"
 _VECTORS = (
     CallPattern("index.truncated", _SHORT, _ADD, (_IP, _ENCODED, _CUT), f"{_DOT}|L2norm", "metric_type", "fail"),
@@ -230,8 +230,8 @@ _VECTORS = (
                 "metric_type", "doubt"),
     CallPattern("index.not_normalised", "vectors of a cosine model as they are", _ADD, (_IP, _ENCODED, _COSINE),
                 f"{_NORMALISED}|{_CUT}|truncate_dim=", "metric_type"),
-    CallPattern("index.wrong_metric", "vectors of a dot model in an L2 index", _ADD, (_L2, _ENCODED, _DOT),
-                rf"{_NORMALISED}|\*\*", "metric_type"),
+    CallPattern("index.wrong_metric", "vectors of a dot model in an L2 index", _ADD, (_L2, _ENCODED, _DOT), _NORMALISED,
+                "metric_type"),
 )
 
 # %% ../nbs/10_diagnose/lint_rules.ipynb #b0c34c4e

@@ -258,7 +258,8 @@ def test_what_others_wrote_is_left_out_but_may_be_asked_for(tmp_path):
 def test_nothing_is_executed_and_nothing_heavy_imported(tmp_path):
     (tmp_path / "a.py").write_text(HEAD + f"open({str(tmp_path / 'ran')!r}, 'w')\nSentenceTransformer('a').fit([])")
     code = (f"import sys; from semantic_nb.lint import lint_paths; assert len(lint_paths({str(tmp_path)!r})) == 1; "
-            "print([m for m in ('torch', 'numpy', 'sentence_transformers', 'pydantic', 'IPython') if m in sys.modules])")
+            "print([m for m in ('torch', 'numpy', 'sentence_transformers', 'pydantic', 'IPython')"
+            " if m in sys.modules])")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
     assert not (tmp_path / "ran").exists()
@@ -496,7 +497,8 @@ def test_a_trainer_that_is_not_started_is_not_judged():
 
 
 def test_arguments_that_nobody_can_see_may_be_anything():
-    head = HEAD + ("from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments\n"
+    head = HEAD + ("from sentence_transformers import SentenceTransformerTrainer\n"
+                   "from sentence_transformers import SentenceTransformerTrainingArguments\n"
                    "from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss\n")
     train = "SentenceTransformerTrainer({}).train()\n"
     assert lint_text(head + train.format("*given")) == lint_text(head + train.format("**given")) == []
@@ -505,6 +507,16 @@ def test_arguments_that_nobody_can_see_may_be_anything():
     for args, expected in (("None", batches), ("args", set())):
         given = f"model, {args}, pairs, loss=MultipleNegativesRankingLoss(model)"
         assert {alarm.rule for alarm in lint_text(head + typed.format(given))} == expected
+
+
+@pytest.mark.parametrize("name, index", [("ours", "faiss.IndexFlatIP(64)"), ("stsb-a", "faiss.IndexFlatIP(64)"),
+                                         ("multi-qa-a-dot-v1", "faiss.IndexFlatL2(64)")])
+def test_an_encoding_with_options_may_be_normalised(name, index):
+    dim = 64 if name == "ours" else None
+    code = (HEAD + f"import faiss\nmodel, index = SentenceTransformer('{name}', truncate_dim={dim}), {index}\n"
+            "index.add(model.encode(texts, {}))\n")
+    assert lint_text(code.format("**options")) == lint_text(code.format("normalize_embeddings=True")) == []
+    assert len(lint_text(code.format("batch_size=8"))) == 1
 
 
 def test_names_that_lead_back_to_themselves_stand_for_nothing():
