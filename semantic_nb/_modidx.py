@@ -458,6 +458,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                               'semantic_nb/lint_source.py'),
                                          'semantic_nb.lint_source._bindings': ( '10_diagnose/lint_source.html#_bindings',
                                                                                 'semantic_nb/lint_source.py'),
+                                         'semantic_nb.lint_source._common': ( '10_diagnose/lint_source.html#_common',
+                                                                              'semantic_nb/lint_source.py'),
                                          'semantic_nb.lint_source._full_name': ( '10_diagnose/lint_source.html#_full_name',
                                                                                  'semantic_nb/lint_source.py'),
                                          'semantic_nb.lint_source._instance': ( '10_diagnose/lint_source.html#_instance',

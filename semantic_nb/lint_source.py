@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LIBRARIES', 'ScriptFile', 'written', 'WrittenCall', 'written_calls', 'parse_script', 'read_script']
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #87e1913b
+# %% ../nbs/10_diagnose/lint_source.ipynb #f46ecaa5
 import ast
 import json
 import re
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from .lint_rules import SIGNATURES, imported, spelling
+from .lint_rules import CONVERSIONS, SIGNATURES, imported, spelling
 
 _UNPARSABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
@@ -120,17 +120,12 @@ def _values(node: ast.AST) -> dict[ast.AST, ast.AST]:
             return {target: value}
     return {}
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #bb2f89c2
-_SAME = {"to", "eval", "half", "float", "cpu", "cuda", "astype", "numpy", "detach", "copy", "clone", "contiguous"}
-_COPIES = {"array", "asarray", "ascontiguousarray", "float32", "vstack", "deepcopy", "IndexIDMap", "IndexIDMap2",
-           "index_cpu_to_gpu", "index_cpu_to_all_gpus"}
-
+# %% ../nbs/10_diagnose/lint_source.ipynb #86cf5a19
 def _is_same(name: str, value: ast.AST) -> bool:
     "Whether a value is what the name stands for already, converted, copied or wrapped."
-    match value:
-        case ast.Call(func=ast.Attribute(value=owner, attr=attr), args=args):
-            return attr in _SAME and ast.unparse(owner) == name or attr in _COPIES and name in map(ast.unparse, args)
-    return False
+    if not (isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute) and value.func.attr in CONVERSIONS):
+        return False
+    return name in map(ast.unparse, [value.func.value, *value.args])
 
 # %% ../nbs/10_diagnose/lint_source.ipynb #a35ac70d
 _METHODS = {"fit", "encode", "encode_query", "encode_document", "tokenize", "predict", "train", "load"}
@@ -171,7 +166,7 @@ def _instance(annotation: ast.AST | None) -> ast.AST:
             return ast.Call(annotation, [], [ast.keyword(None, _UNKNOWN)])
     return _UNKNOWN
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #5b4d8e9b
+# %% ../nbs/10_diagnose/lint_source.ipynb #feafbacd
 def _behind(node: ast.AST, file: ScriptFile) -> ast.AST | None:
     "The one expression that a name is bound to, or that a function returns; unknown if several, None if there is none."
     scope = file.scopes.get(node, ())
@@ -182,10 +177,17 @@ def _behind(node: ast.AST, file: ScriptFile) -> ast.AST | None:
     for place in places:
         if (place, name) in file.bindings:
             values = [value for (text, _), value in file.bindings[place, name].items() if text != "None"]
-            return values[0] if len(values) == 1 else _UNKNOWN
+            return values[0] if len(values) == 1 else _common(values, file)
     return None
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #d6ffac38
+# %% ../nbs/10_diagnose/lint_source.ipynb #b2e73b90
+def _common(values: Sequence[ast.AST], file: ScriptFile) -> ast.AST:
+    names = {_full_name(written(value.func, file)) if isinstance(value, ast.Call) else "" for value in values}
+    if len(names) == 1 and re.fullmatch(r"st\.\w+", *names):
+        return ast.Call(ast.alias(*names), [], [ast.keyword(None, _UNKNOWN)])
+    return _UNKNOWN
+
+# %% ../nbs/10_diagnose/lint_source.ipynb #306fbef1
 def written(node: ast.AST, file: ScriptFile) -> ast.AST:
     "An expression in full: every name is replaced by what it stands for, or by `?` where the file does not show it."
     if node not in file.written:
@@ -193,7 +195,7 @@ def written(node: ast.AST, file: ScriptFile) -> ast.AST:
         file.written[node] = _write(node, file)
     return file.written[node]
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #9f69f827
+# %% ../nbs/10_diagnose/lint_source.ipynb #ffbbc529
 def _write(node: ast.AST, file: ScriptFile) -> ast.AST:
     behind = _behind(node, file) if isinstance(node, (ast.Name, ast.Attribute)) else None
     if isinstance(behind, ast.FunctionDef):
@@ -209,7 +211,7 @@ def _write(node: ast.AST, file: ScriptFile) -> ast.AST:
         return _write_call(node, file)
     return node if isinstance(node, (ast.Constant, ast.Dict)) else _UNKNOWN
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #957e4280
+# %% ../nbs/10_diagnose/lint_source.ipynb #e45b3a27
 def _write_part(node: ast.Attribute | ast.Subscript, owner: ast.AST) -> ast.AST:
     "An attribute or an item of something that is written out."
     if owner is _UNKNOWN:
@@ -220,21 +222,21 @@ def _write_part(node: ast.Attribute | ast.Subscript, owner: ast.AST) -> ast.AST:
         return ast.Name(spelling(f"{owner.id}.{node.attr}"))
     return ast.Attribute(owner, node.attr)
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #bfabfd2c
+# %% ../nbs/10_diagnose/lint_source.ipynb #bc26c1eb
 def _write_call(node: ast.Call, file: ScriptFile) -> ast.AST:
     function = _behind(node.func, file) if isinstance(node.func, (ast.Name, ast.Attribute)) else None
     if isinstance(function, ast.FunctionDef):
         return written(_behind(function, file) or _UNKNOWN, file)
-    if isinstance(node.func, ast.Attribute) and node.func.attr in _SAME:
-        return written(node.func.value, file)
+    if isinstance(node.func, ast.Attribute) and node.func.attr in CONVERSIONS:
+        of_module = _full_name(written(node.func.value, file)) in ("numpy", "copy", "faiss") and node.args
+        place = -1 if "cpu_to" in node.func.attr else 0
+        return written(node.args[place] if of_module else node.func.value, file)
     func = written(node.func, file)
     name = _full_name(func)
-    if name.startswith(("numpy.", "copy.", "faiss.")) and name.rpartition(".")[2] in _COPIES and node.args:
-        return written(node.args[-1 if name.startswith("faiss.index") else 0], file)
     func = ast.Name("st.SentenceTransformer") if name == "st.SentenceTransformer.load" else func
     return _UNKNOWN if func is _UNKNOWN else ast.Call(func, [], _arguments(node, name, file))
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #776236b3
+# %% ../nbs/10_diagnose/lint_source.ipynb #0a05d474
 LIBRARIES = ("st.", "sentence_transformers.", "faiss.", "transformers.")
 
 def _arguments(node: ast.Call, name: str, file: ScriptFile) -> list[ast.keyword]:
@@ -242,12 +244,11 @@ def _arguments(node: ast.Call, name: str, file: ScriptFile) -> list[ast.keyword]
         return []
     places = [*SIGNATURES.get(name, "").split(), *(f"argument{place}" for place in range(len(node.args)))]
     words = [ast.keyword(place, part) for place, part in zip(places, node.args)] + node.keywords
-    if any(isinstance(part, ast.Starred) for part in node.args):
-        words.append(ast.keyword(None, _UNKNOWN))
+    words += [ast.keyword(None, _UNKNOWN) for part in node.args if isinstance(part, ast.Starred)]
     return [ast.keyword(word.arg, written(word.value, file)) for word in words
             if ast.unparse(word.value) != "None" and (word.arg or name != "st.SentenceTransformer")]
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #8411341c
+# %% ../nbs/10_diagnose/lint_source.ipynb #1afa50e7
 class WrittenCall(NamedTuple):
     "A call, the full name of what it calls (`st.SentenceTransformer().encode`), and the whole of it in full."
     node: ast.Call
@@ -262,18 +263,17 @@ def _full_name(expression: ast.AST) -> str:
             return f"{_full_name(value)}.{attr}"
     return ast.unparse(expression)
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #5233f735
+# %% ../nbs/10_diagnose/lint_source.ipynb #b6adb65b
 def written_calls(file: ScriptFile) -> list[WrittenCall]:
     "All calls in a file, in full."
     calls = []
-    for node in ast.walk(file.tree):
-        if isinstance(node, ast.Call):
-            func = written(node.func, file)
-            text = ast.unparse(ast.Call(func, [], _arguments(node, _full_name(func), file)))
-            calls.append(WrittenCall(node, _full_name(func), text))
+    for node in filter(lambda node: isinstance(node, ast.Call), ast.walk(file.tree)):
+        func = written(node.func, file)
+        text = ast.unparse(ast.Call(func, [], _arguments(node, _full_name(func), file)))
+        calls.append(WrittenCall(node, _full_name(func), text))
     return calls
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #1038b40d
+# %% ../nbs/10_diagnose/lint_source.ipynb #6ec598c5
 def parse_script(texts: Sequence[str], notebook: bool = False) -> ScriptFile:
     "Texts as one module, if they mention the library; a text that is not Python is listed in `unread`."
     file = ScriptFile()
@@ -289,7 +289,7 @@ def parse_script(texts: Sequence[str], notebook: bool = False) -> ScriptFile:
             file.unread.append((number if notebook else None, getattr(error, "lineno", None) or 1, _reason(error)))
     return file
 
-# %% ../nbs/10_diagnose/lint_source.ipynb #e0b58c90
+# %% ../nbs/10_diagnose/lint_source.ipynb #437cbf1d
 def read_script(path: Path) -> ScriptFile:
     "Read a script or a notebook. What cannot be read is listed in `unread`; nothing is raised, nothing is executed."
     notebook = path.suffix == ".ipynb"

@@ -540,3 +540,14 @@ def test_a_strange_escape_in_the_code_is_no_warning_of_ours(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert raised(tmp_path, HEAD + "pattern = '\\d'\n") == []
+
+
+def test_a_model_that_is_loaded_again_is_still_a_model():
+    code = "model = SentenceTransformer('multi-qa-a-dot-v1')\n{}\nmodel.fit([])\n"
+    assert not silent(code.format("model = SentenceTransformer('out')"))
+    assert silent(code.format("model = SentenceTransformer"))
+    assert silent(code.format("model = SentenceTransformer('a').encode(texts)"))
+    loss = ("from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss\n"
+            + code.replace("model.fit([])", "MultipleNegativesRankingLoss(model)"))
+    assert len(lint_text(HEAD + loss.format(""))) == 1
+    assert lint_text(HEAD + loss.format("model = SentenceTransformer('out')")) == []
