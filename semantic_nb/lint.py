@@ -186,11 +186,12 @@ def _guarded(tree: ast.Module) -> set[ast.AST]:
                 inside.update(ast.walk(node))
     return inside
 
-# %% ../nbs/10_diagnose/lint.ipynb #a6eb6381
+# %% ../nbs/10_diagnose/lint.ipynb #90300ea3
 def _faults(file: ScriptFile) -> Iterator[_Fault]:
     "The walk over all imports and calls."
     calls, guarded, code = written_calls(file), _guarded(file.tree), ast.unparse(file.tree)
     handed, texts = _handed_over(calls, file), "\n".join(call.text for call in calls)
+    vectors = [text for text in handed if ".encode(" in text]
     encodes = any(call.name.startswith("st.SentenceTransformer().encode") for call in calls)
     evaluates = any(_EVALUATES.search(ast.unparse(call.node.func)) for call in calls)
     settings = file.stored | {"evaluates"} if evaluates else file.stored
@@ -202,7 +203,7 @@ def _faults(file: ScriptFile) -> Iterator[_Fault]:
             yield from _old_names(call)
             yield from _by_source(call, code)
             is_started = call.name != "st.SentenceTransformerTrainer" or f"{call.text}.train(" in texts
-            if is_started and not any(".encode(" in text and text in call.text for text in handed):
+            if is_started and not any(text in call.text for text in vectors):
                 yield from _by_pattern(call, settings)
             if re.fullmatch(r"faiss\.\w+", call.name) and encodes:
                 yield from _by_use(call, calls, handed, file)
