@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from semantic_nb.core import ContractError
-from semantic_nb.lint import Alarm, lint_paths, lint_table, lint_text, scripts
-from semantic_nb.lint_rules import CALL_PATTERNS, LINT_RULES, OLD_ARGUMENTS, OLD_CALLS, SIGNATURES, moved, spelling
-from semantic_nb.lint_source import parse_script, written_calls
+from semantic_nb.lint import Alarm, Written, lint_paths, lint_table, lint_text, parse_script, scripts, written_call
+from semantic_nb.lint_rules import LINT_RULES, OLD_ARGUMENTS, OLD_METHODS, SIGNATURES, spelling
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = sorted((Path(__file__).parent / "scripts").glob("*.py.txt"))
@@ -29,6 +28,11 @@ def raised(folder: Path, code: str, name: str = "script.py") -> list[Alarm]:
 
 def rules(folder: Path, code: str) -> list[str]:
     return [alarm.rule for alarm in raised(folder, HEAD + code)]
+
+
+def calls(code: str) -> list[Written]:
+    file = parse_script([code])
+    return [written_call(node, file) for node in ast.walk(file.tree) if isinstance(node, ast.Call)]
 
 
 def notebook(*cells, **more) -> str:
@@ -57,21 +61,20 @@ def test_a_script_raises_exactly_the_alarms_that_are_written_beside_its_lines(sc
 def test_the_scripts_cover_every_rule_but_the_unread_file():
     text = "".join(script.read_text(encoding="utf-8") for script in SCRIPTS)
     assert len(SCRIPTS) >= 15 and text.count("# expect:") >= 40
-    assert {rule for rule in LINT_RULES if rule not in text} <= {"pipeline.unread", "data.moved_import",
-                                                            "model.moved_import", "index.moved_import"}
+    assert {rule.id for rule in LINT_RULES if rule.id not in text} == {"pipeline.unread"}
 
 
 def test_alarms_name_their_rule_layer_and_what_to_write_instead(tmp_path):
     for script in SCRIPTS:
         for alarm in raised(tmp_path, script.read_text(encoding="utf-8")):
-            assert alarm.layer == LINT_RULES[alarm.rule].layer and alarm.status in LINT_RULES[
-                alarm.rule].status and alarm.instead and alarm.symptom
+            assert (alarm.rule, alarm.status) in {(rule.id, rule.status) for rule in LINT_RULES}
+            assert alarm.layer == alarm.rule.partition(".")[0] and alarm.instead and alarm.symptom
 
 
 def test_a_name_with_two_meanings_is_left_alone(tmp_path):
     assert rules(tmp_path, "model = SentenceTransformer('a')\nmodel.fit([])") == ["loss.legacy_fit"]
     for other in ("if x:\n    model = KMeans()", "model = KMeans()", "for model in models: pass",
-                  "model, y = KMeans(), 1", "with x as model: pass", "del x; model = other", "model += 1"):
+                  "model, y = KMeans(), 1", "model = SentenceTransformer('b')", "with x as model: pass", "del x; model = other", "model += 1"):
         assert rules(tmp_path, f"model = SentenceTransformer('a')\n{other}\nmodel.fit([])") == [], other
 
 
@@ -84,12 +87,19 @@ def test_a_fallback_for_an_older_version_is_meant(tmp_path):
         assert raised(tmp_path, guard) == []
 
 
+def moved(module: str) -> list[Alarm]:
+    return lint_text(f"from {module} import name")
+
+
 def test_the_module_counts_and_not_the_class():
     for right in ("sentence_transformers", "sentence_transformers.util", "sentence_transformers.cross_encoder",
-                  "sentence_transformers.sentence_transformer.losses", "mylib.losses"):
-        assert moved(right) is None
-    assert moved("sentence_transformers.evaluation")[0] == "validate" and moved(
-        "sentence_transformers.cross_encoder.losses.MSELoss")[0] == "loss"
+                  "sentence_transformers.sentence_transformer.losses", "mylib.losses", ".sentence_transformers.losses"):
+        assert moved(right) == []
+    assert lint_text("from sentence_transformers import SentenceTransformer, LoggingHandler") == []
+    assert lint_text("import sentence_transformers.util") == []
+    for wrong in ("from sentence_transformers import losses", "import sentence_transformers.losses as those"):
+        assert [alarm.rule for alarm in lint_text(wrong)] == ["loss.moved_import"]
+    assert moved("sentence_transformers.evaluation")[0].layer == "validate"
 
 
 # --- against the installed library, which is read and not imported
@@ -98,15 +108,16 @@ def test_the_old_addresses_are_those_of_the_library():
     tree = ast.parse(library("util", "deprecated_import.py").read_text(encoding="utf-8"))
     forwarded = next(ast.literal_eval(node.value) for node in tree.body
                      if isinstance(node, ast.Assign) and node.targets[0].id == "DEPRECATED_MODULE_PATHS")
-    assert len(forwarded) > 100
-    for old, new in forwarded.items():
-        layer, home = moved(old)
-        place = library().parent.joinpath(*home.split("."))
-        assert place.with_suffix(".py").is_file() or (place / "__init__.py").is_file(), home
+    ours = [old for old in forwarded if not re.search(r"cross_encoder|sparse_encoder|modules\.normalize", old)]
+    assert len(ours) > 70
+    for old in ours:
+        (alarm,) = moved(old)
+        place = library().parent.joinpath(*alarm.instead.split("."))
+        assert place.with_suffix(".py").is_file() or (place / "__init__.py").is_file(), alarm.instead
         name = old.rpartition(".")[2]
-        if name[0].isupper() and (place / "__init__.py").is_file() and not name.startswith("CE"):
+        if name[0].isupper() and (place / "__init__.py").is_file() and "models.tokenizer." not in old:
             assert re.search(rf"\b{name}\b",
-                             (place / "__init__.py").read_text(encoding="utf-8")), f"{name} is not offered by {home}"
+                             (place / "__init__.py").read_text(encoding="utf-8")), f"{name} is not offered by {place}"
 
 
 def test_present_names_of_arguments_exist_in_the_library():
@@ -121,9 +132,16 @@ def test_present_training_arguments_exist_and_removed_ones_do_not():
     place = Path(importlib.util.find_spec("transformers").origin).parent / "training_args.py"
     fields = {node.target.id for node in ast.walk(ast.parse(place.read_text(encoding="utf-8")))
               if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)}
-    for old, new in OLD_ARGUMENTS["st.*TrainingArguments"].items():
+    for old, new in OLD_ARGUMENTS["SentenceTransformerTrainingArguments"].items():
         assert old == "warmup_ratio" or old not in fields, old
         assert new.startswith("nothing") or re.match(r"\w+", new)[0] in fields, new
+
+
+def test_present_names_of_methods_exist_in_the_library():
+    text = library("sentence_transformer", "model.py").read_text(encoding="utf-8") + library(
+        "base", "model.py").read_text(encoding="utf-8")
+    for new in OLD_METHODS.values():
+        assert re.search(rf"\b(def|class) {re.match(r'[a-zA-Z_]+', new)[0]}\(", text), new
 
 
 @pytest.mark.parametrize("package", ["sklearn", "umap", "datasets"])
@@ -138,8 +156,7 @@ def test_a_fit_is_not_mistaken_when_everything_is_followed(tmp_path):
     for name in ("pipeline.py", "ensemble/_stacking.py", "cluster/_kmeans.py",
                  "multiclass.py", "tests/test_pipeline.py"):
         text = HEAD + (place / name).read_text(encoding="utf-8").replace("from __future__", "from future")
-        fits += [call.name for call in written_calls(parse_script([text]))
-                 if ast.unparse(call.node.func).endswith("fit")]
+        fits += [call.name for call in calls(text) if ast.unparse(call.node.func).endswith("fit")]
         assert lint_text(text) == [], name
     assert len(fits) > 50 and not any(fit.startswith("st.") for fit in fits)
 
@@ -175,11 +192,17 @@ def test_lines_for_ipython_do_not_break_a_cell(cell, tmp_path):
     assert cell.startswith("%%") or found[0].line == cell.count("\n") + 2
 
 
-def test_what_is_timed_is_followed(tmp_path):
-    (tmp_path / "a.ipynb").write_text(notebook(HEAD + "model = SentenceTransformer('a')", "%time model.fit([])",
-                                               "%%time\nmodel.fit([])", "%timeit -n 1 -r 1 model.fit([])"),
-                                      encoding="utf-8")
-    assert [(alarm.cell, alarm.line) for alarm in lint_paths(tmp_path)] == [(2, 1), (3, 2), (4, 1)]
+def test_a_timed_cell_is_followed(tmp_path):
+    (tmp_path / "a.ipynb").write_text(notebook(HEAD + "model = SentenceTransformer('a')", "%%time\nmodel.fit([])",
+                                               "%%timeit -n 1\nmodel.fit([])"), encoding="utf-8")
+    assert [(alarm.cell, alarm.line) for alarm in lint_paths(tmp_path)] == [(2, 2), (3, 2)]
+
+
+@pytest.mark.parametrize("cell", ["rest = (10\n        % 3)", "same = (x\n        != y)",
+                                  'x = """\nwhat?\n%s\n"""'])
+def test_python_that_looks_like_ipython_does_not_break_a_cell(cell, tmp_path):
+    (tmp_path / "a.ipynb").write_text(notebook(HEAD, cell), encoding="utf-8")
+    assert lint_paths(tmp_path) == []
 
 
 def test_a_broken_cell_is_said_and_the_others_are_followed(tmp_path):
@@ -195,15 +218,15 @@ def test_a_broken_cell_is_said_and_the_others_are_followed(tmp_path):
 
 @pytest.mark.parametrize("name, content, word", [
     ("latin.py", "name = 'Jürgen'".encode("latin-1"), "UTF-8"), ("wide.py", (HEAD + "x = 1").encode("utf-16"), "UTF-8"),
-    ("cookie.py", b"# coding: nonsense\n", "nonsense"),
+    ("cookie.py", "# coding: latin-1\nname = 'Jürgen'".encode("latin-1"), "UTF-8"),
     ("syntax.py", (HEAD + "def (").encode(), "syntax"), ("null.py", (HEAD + "x = '\0'").encode(), "null"),
     ("deep.py", (HEAD + "x = " + "(" * 5000 + ")" * 5000).encode(), "nested"),
-    ("chain.py", (HEAD + "x = " + "+".join(["y"] * 5000)).encode(), "nested"),
-    ("cut.ipynb", b'{"cells": [', "not JSON"), ("none.ipynb", b"", "not JSON"), ("list.ipynb", b"[]", "not a notebook"),
-    ("cells.ipynb", b'{"nbformat": 4, "cells": [1]}', "not a notebook"),
+    ("chain.py", (HEAD + "x = " + "+".join(["y"] * 5000)).encode(), "recursion"),
+    ("cut.ipynb", b'{"cells": [', "JSON"), ("none.ipynb", b"", "JSON"), ("list.ipynb", b"[]", "not a notebook"),
+    ("cells.ipynb", b'{"nbformat": 4, "cells": [1]}', "TypeError"),
     ("old.ipynb",
      json.dumps({"nbformat": 3, "worksheets": [{"cells": [{"cell_type": "code", "input": HEAD}]}]}).encode(),
-     "format 3"),
+     "format 4"),
 ])
 def test_what_cannot_be_read_is_said_with_its_reason(name, content, word, tmp_path):
     (tmp_path / name).write_bytes(content)
@@ -215,7 +238,7 @@ def test_what_cannot_be_read_is_said_with_its_reason(name, content, word, tmp_pa
 
 
 @pytest.mark.parametrize("content",
-                         [b"", b"\xef\xbb\xbf" + HEAD.encode(), "# coding: latin-1\nname = 'Jürgen'".encode("latin-1"),
+                         [b"", b"\xef\xbb\xbf" + HEAD.encode(),
                           HEAD.encode() + b"x = '" + b"a" * 1_000_000 + b"'\n",
                           HEAD.replace("\n", "\r\n").encode(), HEAD.encode() + "名 = 'שלום 🙂'\n".encode(),
                           HEAD.encode() + b"x = [" + b"1, " * 20_000 + b"]\n"])
@@ -285,7 +308,7 @@ LINES = st.sampled_from([
 def test_any_order_of_lines_comes_to_rest(lines):
     code = (HEAD + "from sklearn.cluster import KMeans\n" + "\n".join(lines)
             + "\nKMeans(2).fit(1)\nSentenceTransformer('b').fit(1)\n")
-    names = [call.name for call in written_calls(parse_script([code]))]
+    names = [call.name for call in calls(code)]
     assert "sklearn.cluster.KMeans().fit" in names and "st.SentenceTransformer().fit" in names
     assert [alarm.line for alarm in lint_text(code)][-1] == code.count("\n")
 
@@ -293,9 +316,8 @@ def test_any_order_of_lines_comes_to_rest(lines):
 @pytest.mark.parametrize("dotted, name",
                          [("sentence_transformers.SentenceTransformer", "st.SentenceTransformer"),
                           ("sentence_transformers.SentenceTransformer.SentenceTransformer", "st.SentenceTransformer"),
-                          ("sentence_transformers.sparse_encoder.losses.CSRLoss",
-                           "st.sparseencoder.CSRLoss"),
-                          ("sentence_transformers.cross_encoder.CrossEncoder", "st.CrossEncoder"),
+                          ("sentence_transformers.cross_encoder.losses.MultipleNegativesRankingLoss",
+                           "sentence_transformers.cross_encoder.losses.MultipleNegativesRankingLoss"),
                           ("mylib.SentenceTransformer", "mylib.SentenceTransformer")])
 def test_one_spelling_for_every_path(dotted, name):
     assert spelling(dotted) == name
@@ -306,15 +328,11 @@ def kind(name: str) -> str:
     alarms = {alarm.rule: alarm.status for alarm in lint_text(
         HEAD + "import faiss\nfrom sentence_transformers import util\n"
         "from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss\n"
-        f"model, index = SentenceTransformer({name!r}), faiss.IndexFlatIP(8)\nindex.add(model.encode(texts))\n"
+        f"model = SentenceTransformer({name!r})\nindex = faiss.IndexFlatIP(8)\nindex.add(model.encode(texts))\n"
         "MultipleNegativesRankingLoss(model, similarity_fct=util.dot_score)\n")}
     if "index.not_normalised" in alarms:
         return "cosine"
     return {"fail": "dot", "doubt": "", None: "unit"}[alarms.get("loss.scale")]
-
-
-def expects_prefix(name: str) -> bool:
-    return bool(lint_text(HEAD + f"SentenceTransformer({name!r}).encode(queries)"))
 
 
 @pytest.mark.parametrize("name, expected", [
@@ -326,24 +344,13 @@ def test_only_documented_names_say_what_a_model_is(name, expected):
     assert kind(name) == expected
 
 
-def test_only_documented_names_want_a_prefix():
-    assert expects_prefix("BAAI/bge-small-en-v1.5")
-    assert not expects_prefix("all-MiniLM-L6-v2") and not expects_prefix("models/e5-base-v2")
-
-
 def test_a_similarity_that_is_given_overrides_the_name_of_a_model():
-    code = (HEAD + "from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss\n"
-            "MultipleNegativesRankingLoss(SentenceTransformer('multi-qa-mpnet-base-dot-v1'{more}))\n")
-    assert [alarm.rule for alarm in lint_text(code.format(more=""))] == ["loss.scale"]
-    assert lint_text(code.format(more=", similarity_fn_name='cosine'")) == []
-
-
-def test_a_class_that_takes_the_name_of_its_base_is_followed(tmp_path):
-    code = ("from sentence_transformers.losses import MultipleNegativesRankingLoss\n"
-            "class MultipleNegativesRankingLoss(MultipleNegativesRankingLoss): pass\n"
-            "model = SentenceTransformer('a')\nMultipleNegativesRankingLoss(model)\n"
-            "model.fit(train_objectives=[])\n")
-    assert "loss.legacy_fit" in rules(tmp_path, code) and "pipeline.unread" not in rules(tmp_path, code)
+    code = (HEAD + "from sentence_transformers import util\n"
+            "from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss\n"
+            "model = SentenceTransformer('multi-qa-mpnet-base-dot-v1'{more})\n"
+            "MultipleNegativesRankingLoss(model, similarity_fct=util.dot_score)\n")
+    for more, status in (("", "fail"), (", similarity_fn_name='cosine'", "doubt")):
+        assert [(alarm.rule, alarm.status) for alarm in lint_text(code.format(more=more))] == [("loss.scale", status)]
 
 
 @pytest.mark.parametrize("test, quiet", [("args.model_version == 'v1'", False), ("conversion_rate > 0", False),
@@ -368,11 +375,11 @@ INDEXED = ("import faiss\nmodel = SentenceTransformer('all-MiniLM-L6-v2')\n{inde
            "index.add({vectors})\n{after}\nindex.search(model.encode(['q']), 5)\n")
 
 
-def test_what_unknown_code_may_set_is_doubted(tmp_path):
+def test_what_unknown_code_may_set_is_left_alone(tmp_path):
     index = "index = faiss.IndexIVFFlat(faiss.IndexFlatIP(384), 384, 100, faiss.METRIC_INNER_PRODUCT)"
-    for after, status in (("", "fail"), ("from ours import configure\nconfigure(index)", "doubt")):
+    for after, quiet in (("", False), ("from ours import configure\nconfigure(index)", True)):
         code = INDEXED.format(index=index, vectors="model.encode(texts)", after=after)
-        assert {alarm.status for alarm in raised(tmp_path, HEAD + code) if alarm.rule == "index.nprobe"} == {status}
+        assert ("index.nprobe" in [alarm.rule for alarm in raised(tmp_path, HEAD + code)]) != quiet
 
 
 @pytest.mark.parametrize("vectors, quiet", [("model.encode(texts)", True), ("model.encode(texts)[:, :64]", False),
@@ -382,12 +389,6 @@ def test_unit_vectors_need_no_metric(tmp_path, vectors, quiet):
     code = "other = SentenceTransformer('ours')\n" + INDEXED.format(index="index = faiss.IndexHNSWFlat(384, 32)",
                                                                    vectors=vectors, after="")
     assert ("index.default_metric" in rules(tmp_path, code)) != quiet
-
-
-def test_the_width_of_a_module_has_a_new_name(tmp_path):
-    code = ("from sentence_transformers import models\nword = models.Transformer('a')\n"
-            "models.Pooling(word.get_word_embedding_dimension())\n")
-    assert "model.renamed_method" in rules(tmp_path, code)
 
 
 def test_empty_cells_have_no_number(tmp_path):
@@ -419,7 +420,6 @@ def test_a_function_that_may_return_something_else_says_nothing():
     load = "def load(x):\n    {body}\nload(1).fit([])\n"
     assert not silent(load.format(body="return SentenceTransformer('a')"))
     for body in ("yield SentenceTransformer('a')", "x = SentenceTransformer('a')",
-                 "yield 1\n    return SentenceTransformer('a')",
                  "if x:\n        return KMeans()\n    return SentenceTransformer('a')"):
         assert silent(load.format(body=body)), body
 
@@ -446,12 +446,11 @@ def test_only_code_that_sets_nprobe_counts(line, quiet):
         assert [alarm.rule for alarm in alarms] == [] if quiet else ["index.nprobe"]
 
 
-def test_the_tables_name_rules_and_calls_that_exist():
-    assert {pattern.rule for pattern in CALL_PATTERNS} | {rule for rule, _ in OLD_CALLS.values()} <= set(LINT_RULES)
-    for pattern in CALL_PATTERNS:
-        for expression in (pattern.call, pattern.lacks, *pattern.has):
+def test_the_expressions_of_the_rules_compile():
+    for rule in LINT_RULES:
+        for expression in (rule.call, rule.lacks, rule.unless, rule.source, *rule.has):
             re.compile(expression)
-        assert pattern.status or LINT_RULES[pattern.rule].status in ("fail", "doubt")
+        assert rule.status in ("fail", "doubt") and re.fullmatch(r"[a-z]+\.[a-z_]+", rule.id)
 
 
 def test_the_order_of_arguments_is_that_of_the_library():
@@ -466,10 +465,10 @@ def test_the_order_of_arguments_is_that_of_the_library():
         assert names in [order[:len(names)] for order in orders], call
 
 
-@pytest.mark.parametrize("line", ["model = model.to('cuda')", "model = copy.deepcopy(model)"])
-def test_a_conversion_does_not_give_a_name_another_meaning(line):
-    code = "import copy\nmodel = SentenceTransformer('a')\n{line}\nmodel.fit([])\n"
-    assert not silent(code.format(line=line)) and silent(code.format(line="model = other.to('cuda')"))
+@pytest.mark.parametrize("line", ["other = model.to('cuda')", "other = copy.deepcopy(model)"])
+def test_a_conversion_is_looked_through(line):
+    code = "import copy\nmodel = SentenceTransformer('a')\n{line}\nother.fit([])\n"
+    assert not silent(code.format(line=line)) and silent(code.format(line="other = unknown.to('cuda')"))
 
 
 def test_vectors_that_are_normalised_in_place_are_left_alone():
@@ -513,7 +512,7 @@ def test_arguments_that_nobody_can_see_may_be_anything():
                                          ("multi-qa-a-dot-v1", "faiss.IndexFlatL2(64)")])
 def test_an_encoding_with_options_may_be_normalised(name, index):
     dim = 64 if name == "ours" else None
-    code = (HEAD + f"import faiss\nmodel, index = SentenceTransformer('{name}', truncate_dim={dim}), {index}\n"
+    code = (HEAD + f"import faiss\nmodel = SentenceTransformer('{name}', truncate_dim={dim})\nindex = {index}\n"
             "index.add(model.encode(texts, {}))\n")
     assert lint_text(code.format("**options")) == lint_text(code.format("normalize_embeddings=True")) == []
     assert len(lint_text(code.format("batch_size=8"))) == 1
@@ -533,21 +532,10 @@ def test_an_index_of_other_vectors_is_nobodys_business():
 def test_what_is_nested_too_deeply_is_said(tmp_path):
     for depth in (400, 5000):
         (alarm,) = raised(tmp_path, HEAD + "+".join(["y"] * depth))
-        assert alarm.rule == "pipeline.unread" and alarm.symptom.endswith("nested too deeply")
+        assert alarm.rule == "pipeline.unread" and "RecursionError" in alarm.symptom
 
 
 def test_a_strange_escape_in_the_code_is_no_warning_of_ours(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert raised(tmp_path, HEAD + "pattern = '\\d'\n") == []
-
-
-def test_a_model_that_is_loaded_again_is_still_a_model():
-    code = "model = SentenceTransformer('multi-qa-a-dot-v1')\n{}\nmodel.fit([])\n"
-    assert not silent(code.format("model = SentenceTransformer('out')"))
-    assert silent(code.format("model = SentenceTransformer"))
-    assert silent(code.format("model = SentenceTransformer('a').encode(texts)"))
-    loss = ("from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss\n"
-            + code.replace("model.fit([])", "MultipleNegativesRankingLoss(model)"))
-    assert len(lint_text(HEAD + loss.format(""))) == 1
-    assert lint_text(HEAD + loss.format("model = SentenceTransformer('out')")) == []
