@@ -179,8 +179,8 @@ def test_the_readme_is_made_from_the_index():
 
 
 def test_legacy_calls_are_nowhere():
-    from semantic_nb.lint import lint
-    assert [alarm for folder in ("semantic_nb", "nbs") for alarm in lint(ROOT / folder)] == []
+    from semantic_nb.lint import lint_paths
+    assert [alarm for folder in ("semantic_nb", "nbs") for alarm in lint_paths(ROOT / folder)] == []
     for path in [*(ROOT / "semantic_nb").rglob("*.py"), *(ROOT / "nbs").rglob("*.ipynb")]:
         for call in ("import pickle", "trust_remote_code=True"):
             assert call not in path.read_text(encoding="utf-8"), f"{path.name}: {call}"
