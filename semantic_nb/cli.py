@@ -7,15 +7,17 @@ __all__ = ['app', 'main']
 
 # %% ../nbs/plumbing/cli.ipynb #5513b53c
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .core import ContractError, Settings, to_json
+from .core import ContractError, Settings, to_json, write_rows
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,9 +58,7 @@ def _spec(path: Path | None = None) -> "PipelineSpec":
 # %% ../nbs/plumbing/cli.ipynb #2a19e19a
 def _say(as_json: bool) -> Callable[..., None]:
     "`print`, to standard error where standard output is for JSON."
-    def say(line: str, end: str = "\n") -> None:
-        print(line, end=end, file=sys.stderr if as_json else sys.stdout, flush=True)
-    return say
+    return partial(print, file=sys.stderr if as_json else sys.stdout, flush=True)
 
 def _ask_with(say: Callable[..., None]) -> Callable[[str], str]:
     "Like `input`, with the question where `say` writes."
@@ -91,7 +91,7 @@ def _run_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
     from semantic_nb.pipeline import headline, run
     decided = _spec(spec)
     report = run(decided, _say(as_json))
-    content, folder = report.content, _relative(report.folder)
+    content, folder = report.content, os.path.relpath(report.folder)
     parts = (content["warning"], content["gate"]["text"], str(headline(content, decided.validation.test)),
              content["diagnosis"]["sentence"], f"Report: {folder}/report.md, pictures: {folder}/waterfall.png, "
              f"{folder}/audit.png, {folder}/map.png")
@@ -101,18 +101,9 @@ def _run_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
 @app.command("report")
 def _report_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
     "Print the report of the last run."
-    from semantic_nb.pipeline import run_folder
-    decided = _spec(spec)
-    folder = run_folder(decided)
-    if not (folder / "report.json").is_file():
-        raise ContractError("pipeline.report",
-                            f"{decided.name} has no report in the {Settings.current().profile} profile",
-                            "there is nothing to print", "semantic-nb run")
-    _show(json.loads((folder / "report.json").read_text(encoding="utf-8")), as_json,
-          (folder / "report.md").read_text(encoding="utf-8"))
-
-def _relative(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    from semantic_nb.pipeline import read_report
+    report = read_report(_spec(spec))
+    _show(report.content, as_json, report.text)
 
 # %% ../nbs/plumbing/cli.ipynb #2a70bd04
 @app.command("search")
@@ -171,9 +162,6 @@ def _bench_command(
     _show(content, as_json, bench_table(content))
 
 # %% ../nbs/plumbing/cli.ipynb #f28029b4
-def _as_row(finding: "Finding") -> dict:
-    return {"id": finding.id, "layer": finding.layer, **asdict(finding)}
-
 def _show_findings(findings: Sequence["Finding"], as_json: bool) -> None:
     "The findings, the first rows of those that are not ok, and exit code 1 if one fails."
     from semantic_nb.data.records import findings_table
@@ -182,7 +170,7 @@ def _show_findings(findings: Sequence["Finding"], as_json: bool) -> None:
         if finding.rows and finding.status != "ok":
             rows = [f"  {json.dumps(row, ensure_ascii=False, default=str)[:300]}" for row in finding.rows[:5]]
             parts.append("\n".join([f"\n{finding.id}:", *rows]))
-    _show([_as_row(finding) for finding in findings], as_json, "\n".join(parts))
+    _show([finding.as_dict() for finding in findings], as_json, "\n".join(parts))
     if any(finding.status == "fail" for finding in findings):
         raise typer.Exit(_FAILED)
 
@@ -248,28 +236,11 @@ _Texts = Annotated[Path, typer.Argument(help="Texts: JSONL, CSV, TSV or Parquet,
 _Column = Annotated[str, typer.Option("--text", help="The column that holds the text.")]
 _Out = Annotated[Optional[Path], typer.Option("--out", help="Write the rows to this CSV or Parquet file.")]
 
-def _embedder(model: str | None) -> "Callable[[Sequence[str]], np.ndarray]":
+def _embedder(model: str | None, progress: bool) -> "Callable[[Sequence[str]], np.ndarray]":
     "A function from texts to unit vectors."
     from semantic_nb.encoder import encode, load_encoder
     spec = _spec()
-    encoder = load_encoder(model or spec.model.base, spec.model)
-
-    def embed(texts: Sequence[str]) -> "np.ndarray":
-        return encode(encoder, texts, "document", progress=len(texts) > 1000)
-    return embed
-
-def _write_rows(rows: list[dict], out: Path | None) -> None:
-    if out is None:
-        return
-    import pandas as pd
-    if out.suffix not in (".csv", ".parquet"):
-        raise ContractError("data.file", f"{out.name} is neither .csv nor .parquet",
-                            "the kind of a file is read from its name", "name it by its kind")
-    table = pd.DataFrame(rows)
-    if out.suffix == ".csv":
-        table.to_csv(out, index=False)
-    else:
-        table.to_parquet(out, index=False)
+    return partial(encode, load_encoder(model or spec.model.base, spec.model), role="document", progress=progress)
 
 # %% ../nbs/plumbing/cli.ipynb #8ac0adb5
 @app.command("cluster")
@@ -288,7 +259,7 @@ def _cluster_command(
     from semantic_nb.data.records import read_rows, text_column
     rows, seed, say = read_rows(source), Settings.current().seed, _say(as_json)
     texts, truth = text_column(rows, text, source), text_column(rows, labels, source) if labels else None
-    vectors = _embedder(model)(texts)
+    vectors = _embedder(model, len(rows) > 1000)(texts)
     if k is None and truth and threshold is None:
         k = len(set(truth))
     clusters = cluster_texts(vectors, texts, method, k, threshold, seed=seed)
@@ -296,15 +267,15 @@ def _cluster_command(
         ask(make_sheet(texts, clusters.labels, seed=seed), judge, _ask_with(say), say)
     numbers, look = cluster_quality(vectors, clusters), first_look(space_check(vectors, truth, seed))
     agreements = agreement(clusters.labels, truth, seed) if truth else {}
-    coherence = coherence_text(judge) if judge else "not judged"
-    _write_rows([row | {"cluster": int(label), "outlier": bool(outlier)}
-                 for row, label, outlier in zip(rows, clusters.labels, clusters.outlier)], out)
+    if out:
+        write_rows([row | {"cluster": int(label), "outlier": bool(outlier)}
+                    for row, label, outlier in zip(rows, clusters.labels, clusters.outlier)], out)
     figures = {name: f"{value:.3f}" for name, value in numbers.items()}
     agreed = {name: str(value) for name, value in agreements.items()}
     content = {"clusters": clusters.table(texts, len(clusters.cohesion)).rows, "quality": numbers, "agreement": agreed,
-               "coherence": coherence, "if poor": look, "labels": clusters.labels.tolist()}
+               "coherence": coherence_text(judge), "if poor": look, "labels": clusters.labels.tolist()}
     lines = [str(clusters.table(texts)), "", *(f"{name}: {value}" for name, value in (figures | agreed).items()),
-             f"coherence: {coherence}", f"if the clusters look poor, {look}"]
+             f"coherence: {content['coherence']}", f"if the clusters look poor, {look}"]
     _show(content, as_json, "\n".join(lines))
 
 # %% ../nbs/plumbing/cli.ipynb #53c2fb6b
@@ -324,7 +295,7 @@ def _duplicates_command(
         raise ContractError("cluster.threshold", "give --calibrate LABELLED_PAIRS or --threshold",
                             "a threshold that nobody measured is a guess",
                             "label some pairs, or give the number that was calibrated before")
-    rows, embed, how, findings = read_rows(source), _embedder(model), f"threshold {threshold}, as given", []
+    rows, embed, how, findings = read_rows(source), _embedder(model, not as_json), f"threshold {threshold}, as given", []
     if calibrate:
         pairs = read_labelled(calibrate, same_from=same_from)
         calibration = calibrate_pairs(pairs, embed, precision, Settings.current().seed)
@@ -340,10 +311,11 @@ def _duplicates_command(
                    for keep, row, reason in zip(copies.keep, copies.representative, copies.reason)]
         summary, findings = str(copies), [copies.finding(how)]
     rows = [row | result for row, result in zip(rows, results)]
-    _write_rows(rows, out)
+    if out:
+        write_rows(rows, out)
     doubts = [f"{finding.status}: {finding.evidence}; {finding.fix}" for finding in findings if finding.status != "ok"]
     _show({"threshold": threshold, "calibration": how, "found": summary,
-           "findings": [_as_row(finding) for finding in findings], "rows": rows}, as_json,
+           "findings": [finding.as_dict() for finding in findings], "rows": rows}, as_json,
           "\n".join([how, summary, *doubts]))
 
 # %% ../nbs/plumbing/cli.ipynb #f09a1936

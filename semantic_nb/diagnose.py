@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['Step', 'waterfall', 'stages_of', 'budgets_of', 'steps_table', 'draw_waterfall', 'RoleProbe', 'role_probe',
-           'Diagnosis', 'conclude', 'judgments_finding', 'untouched', 'diagnose_layers']
+           'Diagnosis', 'conclude', 'judgments_finding', 'diagnose_layers']
 
 # %% ../nbs/10_diagnose.ipynb #94889b9a
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -215,8 +216,7 @@ class Diagnosis:
         return {"sentence": self.sentence, "layer": self.layer, "status": self.status, "steps": steps,
                 "table": list(steps_table(self.steps).rows), "probe": str(self.probe),
                 "clean": f"On the {self.clean.n} questions that training does not touch: {self.clean}.",
-                "findings": [asdict(finding) | {"layer": finding.layer} for finding in self.findings
-                             if finding.status != "ok"]}
+                "findings": [finding.as_dict() for finding in self.findings if finding.status != "ok"]}
 
 # %% ../nbs/10_diagnose.ipynb #db81afdf
 def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, detectable: str = "",
@@ -226,7 +226,7 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
     failed = [finding for layer in _ORDER for finding in findings
               if finding.status == "fail" and finding.layer == layer]
     facts = [finding for finding in failed if finding.id != "validate.production"]
-    lost = sorted((step for step in (*steps, *training) if step.status == "fail"), key=_relative_change)
+    lost = sorted((step for step in (*steps, *training) if step.status == "fail"), key=attrgetter("share"))
     if facts or (failed and not lost):
         first = (facts or failed)[0]
         return first.layer, "fail", f"{first.layer}: {first.evidence} ({first.id}). Next: {first.fix or _NEXT[first.layer]}."
@@ -243,9 +243,6 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
                 f"loss: training bought nothing that the questions can show ({gate.metric} at {gate.dim}: "
                 f"{gate.comparison}), and the base is served. Next: {_NEXT['loss']}.")
     return "", "ok", f"No layer fails{_largest_loss(steps)}. {detectable}".strip()
-
-def _relative_change(step: Step) -> float:
-    return step.share
 
 def _largest_loss(steps: Sequence[Step]) -> str:
     largest = min(steps, key=lambda step: step.change.difference)
@@ -289,7 +286,7 @@ def _next_disjoint(answers: Sequence[set[int]], i: int) -> int:
     return next((j for j in rest if answers[j].isdisjoint(answers[i])), -1)
 
 # %% ../nbs/10_diagnose.ipynb #c3a8dbac
-def untouched(domain: Domain, split: str) -> Judged:
+def _untouched(domain: Domain, split: str) -> Judged:
     "The questions of a split that no training pair touches, in any of the grades of chapter 02, leakage."
     judged = domain.splits[split]
     for pairs in domain.pairs:
@@ -309,7 +306,7 @@ def diagnose_layers(domain: Domain, runs: Runs, gate: Gate, base: "SentenceTrans
     space = [replace(finding, id=finding.id.replace("cluster.", "model."))
              for finding in space_check(vectors, seed=seed)]
     findings = (*domain.findings, *space, judgments_finding(base, domain, test), *sure.values())
-    clean = untouched(domain, test)
+    clean = _untouched(domain, test)
     left = Estimate(math.nan, math.nan, math.nan, 0)
     if clean.queries:
         left = interval(per_query(runs.metric, stages["served index"], clean), seed)

@@ -7,7 +7,7 @@ import pytest
 
 from semantic_nb.data.records import Finding, Judged
 from semantic_nb.diagnose import (
-    budgets_of, conclude, judgments_finding, role_probe, stages_of, steps_table, untouched, waterfall)
+    _untouched, budgets_of, conclude, judgments_finding, role_probe, stages_of, steps_table, waterfall)
 from semantic_nb.measure import Runs, compare
 from semantic_nb.model import Gate
 
@@ -98,7 +98,7 @@ def test_untouched_questions_share_nothing_with_training(domain):
     judged = domain.splits["test"]
     first = next(iter(judged.queries))
     leaky = replace(domain, pairs=(replace(pairs, anchors=(judged.queries[first], *pairs.anchors[1:])),))
-    assert first not in untouched(leaky, "test").queries
+    assert first not in _untouched(leaky, "test").queries
 
 
 def test_a_whole_run_is_diagnosed_and_written(domain_folder, spec, settings):

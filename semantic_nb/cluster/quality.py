@@ -233,6 +233,6 @@ def ask(sheet: Sequence[Question], path: Path, read: Callable[[str], str] = inpu
     return answers
 
 # %% ../../nbs/08_cluster/quality.ipynb #6d4a95f7
-def coherence_text(path: Path) -> str:
+def coherence_text(path: Path | None) -> str:
     "The score recorded in a file of answers, or `not judged`."
-    return json.loads(path.read_text(encoding="utf-8"))["text"] if path.is_file() else "not judged"
+    return json.loads(path.read_text(encoding="utf-8"))["text"] if path and path.is_file() else "not judged"

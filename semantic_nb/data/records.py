@@ -12,7 +12,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -292,6 +292,9 @@ class Finding:
     @property
     def layer(self) -> str:
         return self.id.split(".")[0]
+
+    def as_dict(self) -> dict:
+        return {"id": self.id, "layer": self.layer, **asdict(self)}
 
 def findings_table(findings: Iterable[Finding]) -> Table:
     names = ("status", "count", "evidence", "fix")
