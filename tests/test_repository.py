@@ -42,10 +42,9 @@ def differences(a: Path, b: Path) -> list[str]:
 def drift(folder: Path) -> list[str]:
     """Modules that differ from what the notebooks export."""
     fresh = folder / "fresh"
-    (fresh / "semantic_nb" / "domains").mkdir(parents=True)
+    fresh.mkdir()
     shutil.copy(folder / "pyproject.toml", fresh)
     shutil.copytree(folder / "nbs", fresh / "nbs")
-    shutil.copy(folder / "semantic_nb" / "__init__.py", fresh / "semantic_nb")
     done = command(fresh, BIN / "nbdev-export")
     assert done.returncode == 0, done.stderr
     found = differences(fresh / "semantic_nb", folder / "semantic_nb")
@@ -61,7 +60,7 @@ def unclean(folder: Path) -> list[str]:
     return [p.name for p, content in before.items() if p.read_bytes() != content]
 
 
-def nbval(folder: Path, chapter: str = "00_core.ipynb"):
+def nbval(folder: Path, chapter: str = "plumbing/core.ipynb"):
     return command(folder, sys.executable, "-m", "pytest", "--nbval-lax", "--nbval-current-env", "-p",
                    "no:cacheprovider", f"nbs/{chapter}")
 
@@ -93,8 +92,8 @@ def test_a_hand_edited_package_is_noticed(tmp_path, mutate):
 def test_the_notebooks_are_clean_and_dirt_is_noticed(tmp_path):
     folder = copy(tmp_path)
     assert unclean(folder) == []
-    edit(folder / "nbs" / "00_core.ipynb", lambda cells: cells[0].update(execution_count=7))
-    assert unclean(folder) == ["00_core.ipynb"]
+    edit(folder / "nbs" / "plumbing" / "core.ipynb", lambda cells: cells[0].update(execution_count=7))
+    assert unclean(folder) == ["core.ipynb"]
 
 
 def break_contract(cells):
@@ -115,19 +114,19 @@ def skip_without_reason(cells):
 
 
 def test_an_untouched_chapter_passes(tmp_path):
-    assert nbval(copy(tmp_path, "00_core.ipynb")).returncode == 0
+    assert nbval(copy(tmp_path, "core.ipynb")).returncode == 0
 
 
 @pytest.mark.parametrize("mutation", [break_contract, change_output, empty_output, skip_without_reason])
 def test_a_broken_chapter_fails(tmp_path, mutation):
-    folder = copy(tmp_path, "00_core.ipynb")
-    edit(folder / "nbs" / "00_core.ipynb", mutation)
+    folder = copy(tmp_path, "core.ipynb")
+    edit(folder / "nbs" / "plumbing" / "core.ipynb", mutation)
     assert nbval(folder).returncode != 0
 
 
 def test_a_skip_with_a_reason_passes(tmp_path):
-    folder = copy(tmp_path, "00_core.ipynb")
-    edit(folder / "nbs" / "00_core.ipynb", lambda cells: cells[-1].update(
+    folder = copy(tmp_path, "core.ipynb")
+    edit(folder / "nbs" / "plumbing" / "core.ipynb", lambda cells: cells[-1].update(
         source=["# NBVAL_SKIP because this test skips it\n", *cells[-1]["source"]]))
     assert nbval(folder).returncode == 0
 
@@ -141,7 +140,7 @@ def test_outputs_name_no_machine_and_no_warning():
                 assert word not in text, f"{path.name}: {word} in {text[:300]}"
 
 
-def test_every_chapter_has_outputs_and_a_picture():
+def test_every_main_chapter_has_outputs_and_a_picture():
     for path in sorted((ROOT / "nbs").glob("[0-9]*.ipynb")):
         cells = [c for c in json.loads(path.read_text(encoding="utf-8"))["cells"] if c["cell_type"] == "code"]
         assert any("image/png" in o.get("data", {}) for c in cells for o in c["outputs"]), path.name
@@ -162,8 +161,8 @@ def wide(folder: Path) -> list[str]:
 
 def test_no_line_of_code_is_wider_than_the_page(tmp_path):
     assert wide(ROOT) == []
-    folder = copy(tmp_path, "00_core.ipynb")
-    edit(folder / "nbs" / "00_core.ipynb", lambda cells: cells[0].update(source=["x = 1" + " + 1" * 30]))
+    folder = copy(tmp_path, "core.ipynb")
+    edit(folder / "nbs" / "plumbing" / "core.ipynb", lambda cells: cells[0].update(source=["x = 1" + " + 1" * 30]))
     assert len(wide(folder)) == 1
 
 
@@ -174,8 +173,9 @@ def test_the_readme_is_made_from_the_index():
         if cell["cell_type"] == "markdown":
             for line in "".join(cell["source"]).splitlines():
                 assert "](" in line or line.strip() in readme, line
-    for target in (ROOT / "nbs").glob("[0-9]*.ipynb"):
-        assert f"(nbs/{target.name})" in readme
+    for target in set((ROOT / "nbs").rglob("*.ipynb")) - {ROOT / "nbs" / "index.ipynb"}:
+        if ".ipynb_checkpoints" not in target.parts:
+            assert f"({target.relative_to(ROOT).as_posix()})" in readme, target.name
 
 
 def test_legacy_calls_are_nowhere():
