@@ -298,8 +298,8 @@ def open_run(spec: PipelineSpec | None = None) -> Served:
     spec = spec or load_spec()
     note = run_folder(spec) / "served.json"
     last = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
-    if last.get("made_from") == _made_from(spec):
-        store = Settings.current().store
+    store = Settings.current().store
+    if last.get("made_from") == _made_from(spec) and (store / last["model"]).is_dir() and (store / last["index"]).is_dir():
         shipped = Artifact.open(store / last["model"], "model")
         model = load_encoder(str(shipped.path / "model"), spec.model)
         Artifact.open(store / last["index"], "index")

@@ -160,12 +160,12 @@ def external_rows(spec: PipelineSpec, say: Callable[[str], None]) -> list[dict]:
 def write_results(path: Path, spec: PipelineSpec, seeds: Sequence[int] = (1, 2, 3),
                   say: Callable[[str], None] = print) -> dict:
     "Run the profile in force with these seeds; write and return the results. One file: rows of two runs are no table."
-    from semantic_nb.pipeline import PACKAGES
+    from semantic_nb.pipeline import _PACKAGES
     scores, judged, domain = seed_scores(spec, seeds, say)
     profile, metric = Settings.current().profile, spec.validation.metric
     content = {"name": spec.name, "profile": profile, "seeds": list(seeds), "date": date.today().isoformat(),
                "python": platform.python_version(),
-               "versions": {package: metadata.version(package) for package in PACKAGES},
+               "versions": {package: metadata.version(package) for package in _PACKAGES},
                "dim": spec.index.dim, "dims": list(spec.model.dims), "metric": metric,
                "pairs": {pairs.name: len(pairs) for pairs in domain.pairs},
                "retrieval": summary_rows(scores, judged, metric, len(domain.corpus), profile),

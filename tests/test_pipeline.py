@@ -1,0 +1,69 @@
+"""A run in this process: how often a model is loaded, and what answers afterwards without building anything."""
+import shutil
+
+import pytest
+
+from semantic_nb import pipeline
+from semantic_nb.core import ContractError, Settings
+from semantic_nb.encoder import _LOADED
+from semantic_nb.spec import load_spec
+
+QUESTION = "how to sort tables"
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    "The folders that models are read from, in order; the memory of earlier tests is put aside."
+    from sentence_transformers import SentenceTransformer
+    read, initialize = [], SentenceTransformer.__init__
+
+    def counted(self, *arguments, **options):
+        read.append(str(arguments[0]) if arguments else "made from modules")
+        initialize(self, *arguments, **options)
+    monkeypatch.setattr(SentenceTransformer, "__init__", counted)
+    earlier = dict(_LOADED)
+    _LOADED.clear()
+    yield read
+    _LOADED.update(earlier)
+
+
+@pytest.fixture
+def spec(domain_folder, monkeypatch):
+    monkeypatch.chdir(domain_folder.parents[1])
+    return load_spec()
+
+
+def silent(_: str) -> None:
+    pass
+
+
+def test_a_run_loads_each_model_once(spec, loads):
+    with pytest.raises(ContractError, match="has no report"):
+        pipeline.read_report(spec)
+    report = pipeline.run(spec, silent)
+    assert 4 <= len(loads) <= 6 and len(set(loads)) >= len(loads) - 2, loads  # each stage trains a copy of its own
+    assert pipeline.read_report(spec).content["name"] == "toy" and "Gate" in report.text
+    del loads[:]
+    pipeline.run(spec, silent)
+    assert loads == []
+
+
+def test_what_was_served_answers_without_building(spec, loads, monkeypatch):
+    built = pipeline.build(spec, silent)
+    first = pipeline.Served(built.domain.corpus, built.served, built.index).answer(QUESTION)
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "build", None)
+        _LOADED.clear()
+        del loads[:]
+        assert pipeline.open_run(spec).answer(QUESTION) == first and len(loads) == 1
+    shutil.rmtree(built.index.folder)
+    assert pipeline.open_run(spec).answer(QUESTION) == first
+
+
+def test_a_changed_file_is_noticed_before_an_answer(spec, monkeypatch):
+    pipeline.build(spec, silent)
+    corpus = spec.folder / "corpus.jsonl"
+    rows = corpus.read_text().splitlines()
+    corpus.write_text("\n".join([*rows, rows[0].replace("sort_tables", "sort_again")]))
+    assert "sort_again" in pipeline.open_run(spec).corpus.ids
+    assert Settings.current().profile == "tiny"
