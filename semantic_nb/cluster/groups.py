@@ -58,9 +58,8 @@ def check_vectors(vectors: np.ndarray, threshold: float = 0.0) -> None:
     """
     norms = np.linalg.norm(vectors, axis=1) if np.ndim(vectors) == 2 and len(vectors) > 1 else np.array([np.nan])
     if not np.allclose(norms, 1, atol=1e-3):
-        lengths = (f"lengths {norms.min():.2f} to {norms.max():.2f}" if np.isfinite(norms).all()
-                   else "or values that are not finite")
-        raise ContractError("cluster.vectors", f"shape {np.shape(vectors)}, {lengths}",
+        raise ContractError("cluster.vectors",
+                            f"shape {np.shape(vectors)}, lengths {norms.min():.2f} to {norms.max():.2f}",
                             "a cosine is the inner product of two unit vectors",
                             "give two or more finite rows, and normalise them")
     if not -1 <= threshold <= 1:
@@ -90,9 +89,7 @@ def communities(vectors: np.ndarray, threshold: float, min_size: int = 2, progre
     neighbours, start = _neighbour_lists(*close_pairs(vectors[order], threshold, progress), len(vectors))
     sizes = np.diff(start) + 1
     used, groups = np.zeros(len(vectors), bool), []
-    for centre in np.argsort(-sizes, kind="stable"):
-        if sizes[centre] < min_size:
-            break
+    for centre in np.argsort(-sizes, kind="stable")[:(sizes >= min_size).sum()]:
         free = neighbours[start[centre]:start[centre + 1]]
         free = free[~used[free]]
         if not used[centre] and len(free) + 1 >= min_size:
@@ -113,21 +110,17 @@ class Clusters:
     """A clustering of n texts, clusters numbered by size.
 
     Args:
-        method: how it was made.
         labels: (n,) int, -1 for a text in no cluster.
         outlier: (n,) bool, marks texts in no cluster or far from the centre of theirs.
         representatives: per cluster the five rows nearest to its centre.
         cohesion: per cluster the mean cosine to its centre.
         keywords: per cluster the words that tell it from the others.
-        tree: linkage matrix of an agglomerative clustering, (n - 1, 4), as scipy has it; else None.
     """
-    method: str
     labels: np.ndarray = field(repr=False)
     outlier: np.ndarray = field(repr=False)
     representatives: tuple[tuple[int, ...], ...] = field(repr=False)
-    cohesion: tuple[float, ...] = field(repr=False)
+    cohesion: tuple[float, ...]
     keywords: tuple[tuple[str, ...], ...] = field(repr=False)
-    tree: np.ndarray | None = field(default=None, repr=False)
 
     @property
     def sizes(self) -> np.ndarray:
@@ -175,10 +168,8 @@ def _linkage_tree(vectors: np.ndarray) -> np.ndarray:
 def _cut_linkage(tree: np.ndarray, k: int | None, threshold: float | None, min_size: int) -> np.ndarray:
     "Labels of shape (n,) of the groups at `threshold`, or of `k` groups of at least `min_size`; -1 in smaller ones."
     from scipy.cluster.hierarchy import fcluster
-    if k is None:
-        labels = fcluster(tree, 1 - threshold, "distance")
-    else:
-        labels = fcluster(tree, _groups_for(tree, k, min_size), "maxclust")
+    cut = (1 - threshold, "distance") if k is None else (_groups_for(tree, k, min_size), "maxclust")
+    labels = fcluster(tree, *cut)
     return np.where(np.bincount(labels)[labels] >= min_size, labels, -1)
 
 # %% ../../nbs/08_cluster.ipynb #3b52412a
@@ -209,47 +200,40 @@ def cluster_texts(vectors: np.ndarray, texts: Sequence[str], method: str, k: int
     """
     _check_request(vectors, texts, method, k, threshold)
     order = canonical_order(vectors)
-    groups, tree = _grouped(np.ascontiguousarray(vectors[order]), method, k, threshold, min_size, seed)
     labels = np.empty(len(order), int)
-    labels[order] = _numbered_by_size(groups)
-    if tree is not None:
-        leaves = tree[:, :2] < len(order)
-        tree[:, :2][leaves] = order[tree[:, :2][leaves].astype(int)]  # back to the caller's rows
-    return _described(method, vectors, texts, labels, tree)
+    labels[order] = _numbered_by_size(_grouped(vectors[order], method, k, threshold, min_size, seed))
+    return _described(vectors, texts, labels)
 
 # %% ../../nbs/08_cluster.ipynb #ff684bcd
 def _grouped(vectors: np.ndarray, method: str, k: int | None, threshold: float | None, min_size: int,
-             seed: int) -> tuple[np.ndarray, np.ndarray | None]:
-    "Labels of shape (n,), -1 for none, and the tree, if the method has one."
+             seed: int) -> np.ndarray:
+    "Labels of shape (n,), -1 for none."
     if method == "kmeans":
         from sklearn.cluster import KMeans
-        return KMeans(k, n_init=10, random_state=seed).fit(vectors).labels_, None
+        return KMeans(k, n_init=10, random_state=seed).fit(vectors).labels_
     if method == "agglomerative":
-        tree = _linkage_tree(vectors)
-        return _cut_linkage(tree, k, threshold, min_size), tree
+        return _cut_linkage(_linkage_tree(vectors), k, threshold, min_size)
     labels = np.full(len(vectors), -1)
     for label, group in enumerate(communities(vectors, threshold, min_size)):
         labels[group] = label
-    return labels, None
+    return labels
 
 # %% ../../nbs/08_cluster.ipynb #0e371db7
 def _check_request(vectors: np.ndarray, texts: Sequence[str], method: str, k: int | None,
                    threshold: float | None) -> None:
     check_vectors(vectors, threshold or 0.0)
-    needs = {"kmeans": k is not None, "communities": threshold is not None,
-             "agglomerative": k is not None or threshold is not None}
-    if method not in needs:
+    given = {"kmeans": k, "communities": threshold, "agglomerative": threshold if k is None else k}
+    if method not in given:
         raise ContractError("cluster.method", f"{method!r} is no method", "the question chooses the method",
                             "kmeans for known categories, agglomerative for levels, communities for near-duplicates")
     if len(texts) != len(vectors):
         raise ContractError("cluster.vectors", f"{len(texts)} texts, {len(vectors)} vectors",
                             "a row of one is not a row of the other", "encode these texts")
-    if not needs[method]:
+    if given[method] is None:
         raise ContractError("cluster.k", f"{method} without {'k' if method == 'kmeans' else 'a threshold'}",
                             "nothing in the vectors says how many groups there are",
                             "give k for kmeans, a calibrated threshold for communities, either for agglomerative")
-    different = len(np.unique(vectors, axis=0)) if k else 0
-    if k is not None and not 2 <= k <= different:
+    if k is not None and not (different := len(np.unique(vectors, axis=0))) >= k >= 2:
         raise ContractError("cluster.k", f"k = {k} for {different} different vectors",
                             "more clusters than points are empty ones", f"2 to {different}")
 
@@ -262,8 +246,7 @@ def _numbered_by_size(labels: np.ndarray) -> np.ndarray:
         numbered[labels == name] = number
     return numbered
 
-def _described(method: str, vectors: np.ndarray, texts: Sequence[str], labels: np.ndarray,
-               tree: np.ndarray | None) -> Clusters:
+def _described(vectors: np.ndarray, texts: Sequence[str], labels: np.ndarray) -> Clusters:
     outlier, representatives, cohesion = labels < 0, [], []
     for label in range(labels.max() + 1):
         members = np.flatnonzero(labels == label)
@@ -273,5 +256,4 @@ def _described(method: str, vectors: np.ndarray, texts: Sequence[str], labels: n
         outlier[members] = cosines < low - 1.5 * (high - low)
         representatives.append(tuple(members[np.argsort(-cosines, kind="stable")[:5]].tolist()))
         cohesion.append(float(cosines.mean()))
-    return Clusters(method, labels, outlier, tuple(representatives), tuple(cohesion),
-                    tuple(class_keywords(texts, labels)), tree)
+    return Clusters(labels, outlier, tuple(representatives), tuple(cohesion), tuple(class_keywords(texts, labels)))
