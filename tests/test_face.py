@@ -34,7 +34,7 @@ def test_the_lines_of_the_readme_run_in_a_foreign_folder(tmp_path):
     ("snb.load_spec()", "core.settings", "name a spec.toml"),
     ("snb.run()", "core.settings", "name a spec.toml"),
     ("snb.diagnose_run()", "core.settings", "name a spec.toml"),
-    ("snb.load_spec('spec.toml')", "core.spec", ""),
+    ("snb.load_spec('spec.toml')", "spec.file", ""),
     ("snb.open_index('runs/store/index-0', None)", "index.file", "make_index")])
 def test_a_name_that_needs_what_is_not_there_says_what_to_do(tmp_path, call, layer, advice):
     done = python(tmp_path, f"import semantic_nb as snb\ntry:\n    {call}\nexcept snb.ContractError as error:\n"

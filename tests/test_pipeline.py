@@ -1,5 +1,6 @@
 """A run in this process: how often a model is loaded, and what answers afterwards without building anything."""
 import shutil
+from collections import Counter
 
 import pytest
 
@@ -41,7 +42,8 @@ def test_a_run_loads_each_model_once(spec, loads):
     with pytest.raises(ContractError, match="has no report"):
         pipeline.read_report(spec)
     report = pipeline.run(spec, silent)
-    assert 4 <= len(loads) <= 6 and len(set(loads)) >= len(loads) - 2, loads  # each stage trains a copy of its own
+    ours = Counter(path for path in loads if "checkpoint" not in path)  # the trainer reads its best one back
+    assert len(ours) <= 4 and max(ours.values()) <= 2, ours  # the second is the copy that a stage trains
     assert pipeline.read_report(spec).content["name"] == "toy" and "Gate" in report.text
     del loads[:]
     pipeline.run(spec, silent)
