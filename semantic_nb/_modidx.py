@@ -299,8 +299,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                             'semantic_nb/data/near_copies.py'),
                                               'semantic_nb.data.near_copies._first_equal': ( '02_data/near_copies.html#_first_equal',
                                                                                              'semantic_nb/data/near_copies.py'),
-                                              'semantic_nb.data.near_copies._prefix_end': ( '02_data/near_copies.html#_prefix_end',
-                                                                                            'semantic_nb/data/near_copies.py'),
                                               'semantic_nb.data.near_copies._prefixes': ( '02_data/near_copies.html#_prefixes',
                                                                                           'semantic_nb/data/near_copies.py'),
                                               'semantic_nb.data.near_copies._rest': ( '02_data/near_copies.html#_rest',

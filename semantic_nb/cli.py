@@ -88,7 +88,8 @@ def _check_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
 @app.command("run")
 def _run_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
     "Build and measure everything; continue a run that was interrupted. Writes runs/NAME-PROFILE/."
-    from semantic_nb.pipeline import headline, run
+    from semantic_nb.brief import headline
+    from semantic_nb.pipeline import run
     decided = _spec(spec)
     report = run(decided, _say(as_json))
     content, folder = report.content, os.path.relpath(report.folder)

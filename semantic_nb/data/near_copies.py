@@ -65,46 +65,30 @@ def _rest(vectors: sparse.csr_matrix) -> np.ndarray:
     total = np.append(0, np.cumsum(vectors.data.astype(np.float64)**2))
     return np.sqrt(np.repeat(total[vectors.indptr[1:]], np.diff(vectors.indptr)) - total[:-1]).astype(np.float32)
 
-def _prefixes(vectors: sparse.csr_matrix, rest: np.ndarray, cut: float) -> tuple[sparse.csr_matrix, np.ndarray]:
+def _prefixes(vectors: sparse.csr_matrix, cut: float) -> tuple[sparse.csr_matrix, np.ndarray]:
     "The beginning of each row, up to where the rest is shorter than `cut`, and the length of that rest, shape (n,)."
+    rest = _rest(vectors)
     keep = rest >= cut
     starts = np.append(0, np.cumsum(keep))[vectors.indptr]
     end = vectors.indptr[:-1] + np.diff(starts)
     left = np.where(end < vectors.indptr[1:], np.append(rest, 0)[end], 0)
     return sparse.csr_matrix((vectors.data[keep], vectors.indices[keep], starts), shape=vectors.shape), left
 
-# %% ../../nbs/02_data/near_copies.ipynb #b6b8ddef
-_ROUNDING, _STEP, _WORK = 1e-4, 0.05, 1000
-
-def _prefix_end(left: sparse.csr_matrix, right: sparse.csr_matrix, rests: Sequence, threshold: float) -> float:
-    """Where prefixes end: the threshold (less `_ROUNDING`, for float32), or lower while the product
-    costs up to `_WORK` multiplications per row."""
-    def cost(cut: float) -> float:
-        counts = [np.bincount(side.indices[rest >= cut], minlength=side.shape[1]).astype(float)
-                  for side, rest in zip((left, right), rests)]
-        return counts[0] @ counts[1]
-    cut = threshold - _ROUNDING
-    while cut > 2 * _STEP and cost(cut - _STEP) <= _WORK * (left.shape[0] + right.shape[0]):
-        cut -= _STEP
-    return cut
-
 # %% ../../nbs/02_data/near_copies.ipynb #d9a38308
-_BLOCK_WORK, _PORTION = 5e6, 50_000
+_ROUNDING, _PREFIX_END, _BLOCK_WORK, _PORTION = 1e-4, 0.6, 5e6, 50_000
 
 def _candidates(left: sparse.csr_matrix, right: sparse.csr_matrix,
                 threshold: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Row numbers of pairs that may reach `threshold`, up to `_PORTION` at a time (a block costs `_BLOCK_WORK`
-    multiplications); none that reaches it is missing."""
-    rests = _rest(left), _rest(right)
-    cut = _prefix_end(left, right, rests, threshold)
-    (short, rest_i), (other, rest_j) = _prefixes(left, rests[0], cut), _prefixes(right, rests[1], cut)
-    other = other.T.tocsr()
-    cost, start = np.append(0, np.cumsum(np.diff(other.indptr)[short.indices]))[short.indptr], 0
+    multiplications); none that reaches it is missing, as float32 is allowed `_ROUNDING`."""
+    short, rest = _prefixes(left, min(_PREFIX_END, threshold) - _ROUNDING)
+    columns, start = right.T.tocsr(), 0
+    cost = np.append(0, np.cumsum(np.diff(columns.indptr)[short.indices]))[short.indptr]
     while start < short.shape[0]:
         end = max(start + 1, int(np.searchsorted(cost, cost[start] + _BLOCK_WORK, side="right")) - 1)
-        table = (short[start:end] @ other).tocoo()
+        table = (short[start:end] @ columns).tocoo()
         i, j = table.row + start, table.col
-        able = np.flatnonzero(table.data + np.maximum(rest_i[i], rest_j[j]) >= threshold - _ROUNDING)
+        able = np.flatnonzero(table.data + rest[i] >= threshold - _ROUNDING)
         yield from ((i[portion], j[portion]) for portion in np.split(able, range(_PORTION, len(able), _PORTION)))
         start = end
 
@@ -188,8 +172,8 @@ def near_copies(texts: Sequence[str], others: Sequence[str] | None = None, thres
 
 # %% ../../nbs/02_data/near_copies.ipynb #e599ff39
 NEAR_COPY_CODE: tuple[Callable, ...] = (
-    near_copies, _best_match, _connecting, components, _first_equal, _at_least, _candidates, _prefix_end, _prefixes,
-    _rest, _tfidf, text_features, _word_pattern, _bigrams)
+    near_copies, _best_match, _connecting, components, _first_equal, _at_least, _candidates, _prefixes, _rest, _tfidf,
+    text_features, _word_pattern, _bigrams)
 
 # %% ../../nbs/02_data/near_copies.ipynb #6d8eeb9b
 def duplicate_pairs(pairs: PairSet) -> Finding:

@@ -35,9 +35,9 @@ START, END = "<!-- figures: written by make results -->", "<!-- end of figures -
 
 def measured_runs(spec: PipelineSpec, say: Callable[[str], None]) -> tuple[Domain, dict[Key, Run]]:
     "What one build answers: its domain, and a run for each system, size and split."
-    from semantic_nb.pipeline import all_runs, build
+    from semantic_nb.pipeline import build, measure_runs
     built = build(spec, say)
-    return built.domain, all_runs(built)
+    return built.domain, dict(measure_runs(built).runs)
 
 
 def seed_scores(spec: PipelineSpec, seeds: Sequence[int],
