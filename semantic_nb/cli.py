@@ -20,7 +20,6 @@ import typer
 from .core import ContractError, Settings, to_json, write_rows
 
 if TYPE_CHECKING:
-    import numpy as np
     from semantic_nb.data.records import Finding
     from semantic_nb.spec import PipelineSpec
 
@@ -237,7 +236,7 @@ _Texts = Annotated[Path, typer.Argument(help="Texts: JSONL, CSV, TSV or Parquet,
 _Column = Annotated[str, typer.Option("--text", help="The column that holds the text.")]
 _Out = Annotated[Optional[Path], typer.Option("--out", help="Write the rows to this CSV or Parquet file.")]
 
-def _embedder(model: str | None, progress: bool) -> "Callable[[Sequence[str]], np.ndarray]":
+def _embedder(model: str | None, progress: bool) -> Callable:
     "A function from texts to unit vectors."
     from semantic_nb.encoder import encode, load_encoder
     spec = _spec()
