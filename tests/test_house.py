@@ -91,7 +91,7 @@ def is_all(node: ast.stmt) -> bool:
 
 def public(path: Path) -> list[str]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    return next(ast.literal_eval(node.value) for node in tree.body if is_all(node))
+    return [ast.literal_eval(node.value) for node in tree.body if is_all(node)][-1]
 
 
 def written_lines(path: Path) -> int:

@@ -80,7 +80,7 @@ def test_the_corpus_is_large_quiet_and_names_no_machine(corpus):
 
 
 def test_the_quick_corpus_holds_every_relevant_document(settings):
-    with Settings.load(ROOT, profile="full").active():
+    with settings.active():
         domain = load_domain(load_spec(FOLDER / "spec.toml"))
     assert 2_900 <= len(domain.corpus) <= 3_100 and all(split.relevant() <= set(domain.corpus.ids)
                                                         for split in domain.splits.values())
