@@ -248,8 +248,8 @@ def _cluster_command(
     source: _Texts, method: Annotated[str, typer.Option(help="kmeans, agglomerative or communities.")] = "kmeans",
     k: Annotated[Optional[int], typer.Option("-k", help="How many clusters.")] = None,
     threshold: _Threshold = None,
-    labels: Annotated[Optional[str], typer.Option(help="A column with true labels; k is their number if not given.")] = None,
-    judge: Annotated[Optional[Path], typer.Option(help="Ask which text does not belong; answers go to this file.")] = None,
+    labels: Annotated[Optional[str], typer.Option(help="A column with true labels; their number is k.")] = None,
+    judge: Annotated[Optional[Path], typer.Option(help="Ask which text is odd; answers go to this file.")] = None,
     text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: _AsJson = False,
 ) -> None:
     "Cluster a file of texts, describe the clusters, and say how good they are."
@@ -282,9 +282,9 @@ def _cluster_command(
 @app.command("duplicates")
 def _duplicates_command(
     source: Annotated[Path, typer.Argument(help="Texts (one column), or pairs (anchor, positive).")],
-    calibrate: Annotated[Optional[Path], typer.Option(help="Pairs: anchor, positive, and label (0, 1) or score.")] = None,
+    calibrate: Annotated[Optional[Path], typer.Option(help="Pairs: anchor, positive, label (0, 1) or score.")] = None,
     same_from: Annotated[Optional[float], typer.Option(help="The lowest score that counts as the same.")] = None,
-    precision: Annotated[Optional[float], typer.Option(help="Calibrate for this precision, not for the best F1.")] = None,
+    precision: Annotated[Optional[float], typer.Option(help="Calibrate for this precision, not for F1.")] = None,
     threshold: _Threshold = None,
     text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: _AsJson = False,
 ) -> None:
@@ -295,7 +295,7 @@ def _duplicates_command(
         raise ContractError("cluster.threshold", "give --calibrate LABELLED_PAIRS or --threshold",
                             "a threshold that nobody measured is a guess",
                             "label some pairs, or give the number that was calibrated before")
-    rows, embed, how, findings = read_rows(source), _embedder(model, not as_json), f"threshold {threshold}, as given", []
+    rows, embed, findings, how = read_rows(source), _embedder(model, not as_json), [], f"threshold {threshold}, given"
     if calibrate:
         pairs = read_labelled(calibrate, same_from=same_from)
         calibration = calibrate_pairs(pairs, embed, precision, Settings.current().seed)

@@ -185,7 +185,7 @@ def write_json(path: Path, content: Any) -> Path:
     return path
 
 def write_rows(rows: Sequence[Mapping], path: Path) -> Path:
-    "Write rows as a table, .csv or .parquet by the name of `path`. Raises `ContractError` (`data.file`) for another name."
+    "Write rows as a table, .csv or .parquet by the name. Raises `ContractError` (`data.file`) for another name."
     import pandas as pd
     if path.suffix not in (".csv", ".parquet"):
         raise ContractError("data.file", f"{path.name} is neither .csv nor .parquet",
@@ -210,7 +210,8 @@ class Artifact:
         except (FileNotFoundError, ValueError, KeyError) as error:
             damaged = [Path(getattr(error, "filename", None) or "manifest.json").name]
         if damaged:
-            raise ContractError(f"{layer}.store", f"{', '.join(damaged)} of {path.name} is missing or not what was written",
+            raise ContractError(f"{layer}.store",
+                                f"{', '.join(damaged)} of {path.name} is missing or not what was written",
                                 "a damaged file would answer, but not for the thing it claims to be",
                                 f"delete the folder {path.name} in the store; the next run builds it again")
         return cls(path, manifest)

@@ -162,7 +162,8 @@ def role_probe(model: "SentenceTransformer", domain: Domain, split: str) -> Role
     return RoleProbe(_swap_roles(model, domain, judged, documents, questions),
                      float((neighbours < len(questions))[others].mean()),
                      len(questions) / (len(questions) + len(documents)),
-                     float(np.mean([query in questions_of[row] for row, query in zip(relevant, back)])), spec.validation.k)
+                     float(np.mean([query in questions_of[row] for row, query in zip(relevant, back)])),
+                     spec.validation.k)
 
 # %% ../nbs/10_diagnose.ipynb #2c97c290
 def _rows_of_answers(judged: Judged, corpus: Corpus) -> list[set[int]]:
@@ -229,7 +230,8 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
     lost = sorted((step for step in (*steps, *training) if step.status == "fail"), key=attrgetter("share"))
     if facts or (failed and not lost):
         first = (facts or failed)[0]
-        return first.layer, "fail", f"{first.layer}: {first.evidence} ({first.id}). Next: {first.fix or _NEXT[first.layer]}."
+        advice = first.fix or _NEXT[first.layer]
+        return first.layer, "fail", f"{first.layer}: {first.evidence} ({first.id}). Next: {advice}."
     if lost:
         worst = lost[0]
         return (worst.layer, "fail",
@@ -277,7 +279,7 @@ def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str, 
     share = Estimate.share(closer.sum(), len(closer))
     status = "ok" if share.low > 0.5 else "fail" if share.high < 0.75 else "doubt"
     return Finding("validate.judgments", status, int((~closer).sum()),
-                   f"{share.value:.0%} of {share.n} questions are closer to their own answers than to another question's",
+                   f"{share.value:.0%} of {share.n} questions are closer to their own answers than to another's",
                    "" if status == "ok" else "compare the ids of queries and judgments")
 
 def _next_disjoint(answers: Sequence[set[int]], i: int) -> int:

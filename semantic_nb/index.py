@@ -141,7 +141,7 @@ class SearchIndex:
     def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         "Scores and rows, both of shape (n, k), for float32 queries of shape (n, dim); row -1 means no further hit."
         if queries.ndim != 2 or queries.shape[1] != self.index.d:
-            raise ContractError("index.dim", f"queries of shape {queries.shape} for an index of {self.index.d} dimensions",
+            raise ContractError("index.dim", f"queries of shape {queries.shape}, an index of {self.index.d} dimensions",
                                 "FAISS would stop with an empty message", "truncate(queries, dim), shape (n, dim)")
         return self.index.search(np.ascontiguousarray(queries, dtype="float32"), min(k, self.index.ntotal))
 
@@ -195,7 +195,7 @@ def _check_asking_model(facts: dict, asking: dict) -> None:
 
 def _check_indexed_corpus(facts: dict, content: str) -> None:
     if facts["corpus"] != content:
-        raise ContractError("index.corpus", f"the index holds the corpus {facts['corpus']}, the documents are {content}",
+        raise ContractError("index.corpus", f"the index holds corpus {facts['corpus']}, the documents are {content}",
                             "it answers from documents that were changed or removed, and never with a new one",
                             "delete its folder in the store; the next run builds it again")
 

@@ -32,7 +32,8 @@ from .index import SearchIndex, make_index, open_index
 from .measure import Runs, bm25, holm
 from .model import Gate, Trained, train
 from .spec import PipelineSpec, load_spec
-from .validate.audit import Audit, comparison_row, draw_audit, draw_map, evaluate, space_map, truncation_audit
+from .validate.audit import (
+    Audit, comparison_row, draw_audit, draw_map, evaluate, space_map, truncation_audit)
 from .validate.confidence import how_sure, production_warning
 
 if TYPE_CHECKING:
@@ -299,7 +300,8 @@ def open_run(spec: PipelineSpec | None = None) -> Served:
     note = run_folder(spec) / "served.json"
     last = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
     store = Settings.current().store
-    if last.get("made_from") == _made_from(spec) and (store / last["model"]).is_dir() and (store / last["index"]).is_dir():
+    there = all((store / last.get(name, "none")).is_dir() for name in ("model", "index"))
+    if there and last.get("made_from") == _made_from(spec):
         shipped = Artifact.open(store / last["model"], "model")
         model = load_encoder(str(shipped.path / "model"), spec.model)
         Artifact.open(store / last["index"], "index")

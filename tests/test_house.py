@@ -205,7 +205,8 @@ def test_a_planted_violation_is_noticed(tmp_path, fence, plant):
     for name in ("README.md", "CONTRIBUTING.md", "LICENSE", "CHANGELOG.md", "settings.ini"):
         shutil.copy(ROOT / name, tmp_path / name)
     for name in ("semantic_nb", "nbs", "data", "tests"):
-        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        shutil.copytree(ROOT / name, tmp_path / name,
+                        ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
     before = fence(tmp_path)
     plant(tmp_path)
     assert set(fence(tmp_path)) - set(before)

@@ -262,7 +262,8 @@ def fork_domain(spec: PipelineSpec, folder: Path) -> Corpus:
 
 def _set_key(text: str, key: str, value: str) -> str:
     "The text of a spec.toml with another string for the first `key`."
-    return re.sub(rf'''^{key}\s*=\s*("[^"]*"|'[^']*')''', lambda _: f'{key} = "{value}"', text, count=1, flags=re.MULTILINE)
+    line = re.compile(rf'''^{key}\s*=\s*("[^"]*"|'[^']*')''', re.MULTILINE)
+    return line.sub(lambda _: f'{key} = "{value}"', text, count=1)
 
 def _slug(name: str) -> str:
     slug = re.sub(r"[^a-z0-9_-]+", "-", name.lower()).strip("-_")

@@ -145,7 +145,7 @@ def text_column(rows: Sequence[Mapping], column: str, path: Path) -> list[str]:
     "One column of a file's rows, as texts. Raises `ContractError`: `data.columns`, `data.empty` for a row without one."
     _need_columns(rows, (column,), path)
     if empty := [number for number, row in enumerate(rows, 1) if row[column] is None]:
-        raise ContractError("data.empty", f"{len(empty)} rows of {path.name} have no {column}, the first is row {empty[0]}",
+        raise ContractError("data.empty", f"{len(empty)} rows of {path.name} have no {column}, the first: {empty[0]}",
                             "nothing can be compared with it", "remove the rows")
     return [str(row[column]) for row in rows]
 

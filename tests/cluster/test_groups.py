@@ -68,7 +68,8 @@ BAD = {"one vector": unit([[1, 0]]), "NaN": np.array([[1, 0], [np.nan, 0]], "flo
 
 @pytest.mark.parametrize("name", BAD)
 def test_vectors_without_a_cosine_are_refused(name):
-    for attempt in (lambda v: close_pairs(v, 0.5), lambda v: cluster_texts(v, ["a"] * len(v), "kmeans", k=2), space_check):
+    for attempt in (lambda v: close_pairs(v, 0.5), lambda v: cluster_texts(v, ["a"] * len(v), "kmeans", k=2),
+                    space_check):
         with pytest.raises(ContractError, match="cluster.vectors"):
             attempt(BAD[name])
 

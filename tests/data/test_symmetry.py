@@ -10,7 +10,8 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.data.records import PairSet, read_pairs
 from semantic_nb.data.symmetry import (
-    FORM_FEATURES, direction_finding, find_clumps, find_jump, form_of, independent_rows, mixture_finding, question_signs,
+    FORM_FEATURES, direction_finding, find_clumps, find_jump, form_of, independent_rows, mixture_finding,
+    question_signs,
     read_sides, symmetry_finding)
 
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))

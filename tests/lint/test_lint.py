@@ -74,7 +74,8 @@ def test_alarms_name_their_rule_layer_and_what_to_write_instead(tmp_path):
 def test_a_name_with_two_meanings_is_left_alone(tmp_path):
     assert rules(tmp_path, "model = SentenceTransformer('a')\nmodel.fit([])") == ["loss.legacy_fit"]
     for other in ("if x:\n    model = KMeans()", "model = KMeans()", "for model in models: pass",
-                  "model, y = KMeans(), 1", "model = SentenceTransformer('b')", "with x as model: pass", "del x; model = other", "model += 1"):
+                  "model, y = KMeans(), 1", "model = SentenceTransformer('b')", "with x as model: pass",
+                  "del x; model = other", "model += 1"):
         assert rules(tmp_path, f"model = SentenceTransformer('a')\n{other}\nmodel.fit([])") == [], other
 
 

@@ -1,6 +1,6 @@
 """Simulated users who search the demo's documents: a click log with its truth, for nbs/02_data/click_noise.ipynb.
 
-    python tests/measurements/click_log.py        writes data/pydocs/clicks.csv, and says whether it equals what was there
+    python tests/measurements/click_log.py        writes data/pydocs/clicks.csv, and says whether it is as it was
 """
 import csv
 from collections.abc import Collection, Mapping, Sequence

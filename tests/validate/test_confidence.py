@@ -366,7 +366,8 @@ def test_how_sure_in_a_domain(domain, settings, base):
     alone = replace(domain,
                     spec=domain.spec.model_copy(
                         update={"validation": domain.spec.validation.model_copy(update={"production": None})}))
-    nothing = how_sure(alone, empty_runs(alone, ("base", 32, "test"), ("base", 16, "test"), ("BM25", None, "test")), base)
+    empty = empty_runs(alone, ("base", 32, "test"), ("base", 16, "test"), ("BM25", None, "test"))
+    nothing = how_sure(alone, empty, base)
     assert "names no production questions" in nothing[
         "drift"].evidence and "names no production questions" in nothing["production"].evidence
 
