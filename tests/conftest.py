@@ -1,11 +1,12 @@
 """A domain of sixty documents and a model of one layer: everything real, nothing large."""
-import json
 import os
 from pathlib import Path
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import pytest
+
+from foreign import make_model, write_lines
 
 ROOT = Path(__file__).resolve().parents[1]
 ACTIONS = {"sort": "order the items of a list", "filter": "keep the items that pass a test",
@@ -19,25 +20,8 @@ KINDS = {"tables": "with labelled columns", "arrays": "of equal numbers", "strea
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> Path:
-    """A random BERT of one layer and width 32 with mean pooling, saved as a Sentence Transformer."""
-    import torch
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import AutoTokenizer, BertConfig, BertModel
-    from semantic_nb.encoder import resolve_base
-    folder = tmp_path_factory.mktemp("model")
-    torch.manual_seed(0)
-    AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).save_pretrained(folder / "bert")
-    BertModel(BertConfig(vocab_size=30522, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-                         intermediate_size=64)).save_pretrained(folder / "bert")
-    SentenceTransformer(modules=[Transformer(str(folder / "bert")), Pooling(32, pooling_mode="mean")],
-                        similarity_fn_name="cosine").save_pretrained(str(folder / "tiny"))
-    return folder / "tiny"
-
-
-def write_lines(path: Path, rows) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    "A random BERT of one layer and width 32, saved as a Sentence Transformer."
+    return make_model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
