@@ -184,6 +184,17 @@ def test_another_size_is_refused(spec, settings):
         load_encoder(spec.model.base, spec.model.model_copy(update={"dims": (64, 16)}))
 
 
+@pytest.mark.parametrize("claims,pays,half", [(True, True, True), (True, False, False), (False, True, False)])
+def test_half_precision_needs_a_processor_that_claims_it_and_gains_by_it(monkeypatch, claims, pays, half):
+    from contextlib import nullcontext
+    import torch
+    from semantic_nb import encoder
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: claims)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
+    monkeypatch.setattr(encoder, "_bf16_pays", lambda: pays)
+    assert isinstance(encoder.bf16_context("cpu"), nullcontext) != half
+
+
 def test_a_pool_gives_the_same_vectors(model):
     pool = model.start_multi_process_pool(["cpu"])
     try:
