@@ -7,11 +7,12 @@ __all__ = ['COLOURS', 'LAYERS', 'figure', 'contract', 'draw_layers', 'checklist'
            'implementation_brief', 'headline', 'report_text']
 
 # %% ../nbs/plumbing/brief.ipynb #7b31ca89
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from .core import Table
 from .measure import p_text
-from .spec import SPEC_RULES, PipelineSpec
+from .spec import (INDEX_LIMITS, SHARP_DROP, SPEC_RULES, IndexSpec, LossSpec, PairSource, PipelineSpec,
+                              _ClusteringSpec, _TrainingSpec)
 
 # %% ../nbs/plumbing/brief.ipynb #9c565672
 COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00",
@@ -30,32 +31,29 @@ def figure(width: float = 8, height: float = 3.2, columns: int = 1):
 
 # %% ../nbs/plumbing/brief.ipynb #f9de61fc
 _CONTRACTS = {
-    "data": ("files of the domain",
-             "a set of pairs per symmetry, corpus, queries, judgments, split by connected component",
-             "mix symmetric and asymmetric pairs in one set; "
-             "let a test query, its near-copy or its document into training",
+    "data": ("files of the domain", "one set of pairs for each symmetry; corpus, queries and judgments; the splits",
+             "mix symmetric and asymmetric pairs in one set; let a test query, its copy or its document into training",
              "names the rows; filters only what the spec allows, and counts it"),
-    "measure": ("judgments and a ranking", "metrics per query, intervals, paired tests",
+    "measure": ("judgments and a ranking", "metrics for each query, intervals, paired tests",
                 "judge by loss; compare without a paired test",
-                "says which query, document or judgment does not resolve"),
+                "says which query, document or judgment it cannot find"),
     "encoder": ("the name of a base model", "a loaded model whose pooling, prompts and similarity are known",
-                "change the vectors' meaning on the way: prompts, truncation and normalisation are explicit",
+                "add a prompt, cut a text or normalise a vector without saying so",
                 "says where it looked for the model and what is missing"),
     "loss": ("spec, pair columns, model", "a loss, a batch sampler and a trained model",
-             "accept columns it would misread; mix symmetries in a batch; use duplicates of a positive as negatives",
+             "read columns as what they are not; mix symmetries in a batch; use a copy of the answer as a wrong answer",
              "says what the pairs look like and which loss reads them"),
-    "model": ("pairs, loss, base",
-              "stage 1: the space learned; stage 2: Matryoshka, continued from stage 1; a saved model",
-              "use the legacy fit(); compress before the space is learned; ship a model that does not beat its base",
+    "model": ("pairs, loss, base", "stage 1: a learned space; stage 2: Matryoshka, continued from there; a saved model",
+              "learn and compress in one step, where neither could be judged alone; ship what does not beat its base",
               "keeps the base and reports the comparison"),
-    "index": ("model, corpus", "a FAISS file and a manifest that names the model, the corpus and the arithmetic",
+    "index": ("model, corpus", "a FAISS file, and a manifest that names the model, corpus, size and similarity",
               "retrain or change the model; answer a query encoded by another model",
               "refuses, naming the fields that differ"),
-    "cluster": ("vectors; no index needed", "assignments with representatives, keywords, scores", "invent a threshold",
-                "low quality: looks at the embedding space first, at parameters second"),
-    "validate": ("index and labelled queries", "metrics with intervals, truncation audit, map of the space",
+    "cluster": ("vectors; no index is needed", "clusters with representative, keywords and scores", "invent a threshold",
+                "for poor clusters: looks at the space first, at parameters second"),
+    "validate": ("index and queries with judgments", "metrics with intervals, truncation audit, map of the space",
                  "judge by loss; compare without a paired test",
-                 "says what to fix first: the evaluation set, then the data, then the model"),
+                 "says what to repair first: the evaluation set, then the data, then the model"),
     "pipeline": ("one spec", "one report", "hide which stage was reused; lose finished work when it is interrupted",
                  "stops at the layer that refused, with its reason"),
 }
@@ -70,16 +68,16 @@ def contract(layer: str) -> Table:
 LAYERS = ("data", "loss", "model", "index")
 
 def draw_layers(here: str = "") -> None:
-    "The four layers and the validation that judges them, with the current chapter's one filled."
-    fig, ax = figure(8, 1.1)
-    for place, name in enumerate((*LAYERS, "validate")):
+    "The four layers and, apart from them, clustering and validation, with the current chapter's one filled."
+    fig, ax = figure(8, 0.9)
+    for place, name in enumerate((*LAYERS, "cluster", "validate")):
         text, fill = ("white", COLOURS["blue"]) if name == here else ("black", "white")
         box = {"boxstyle": "round,pad=0.6", "fc": fill, "ec": COLOURS["blue"]}
-        ax.text(place, 0, name, ha="center", va="center", fontsize=12, color=text, bbox=box)
-        if place:
+        ax.text(place + 0.3 * (place > 3), 0, name, ha="center", va="center", fontsize=11, color=text, bbox=box)
+        if 0 < place < len(LAYERS):
             arrow = {"arrowstyle": "->", "color": COLOURS["grey"]}
             ax.annotate("", (place - 0.3, 0), (place - 0.7, 0), arrowprops=arrow)
-    ax.set(xlim=(-0.5, 4.5), ylim=(-1, 1))
+    ax.set(xlim=(-0.5, 5.8), ylim=(-1, 1))
     ax.axis("off")
 
 # %% ../nbs/plumbing/brief.ipynb #088f2e83
@@ -99,44 +97,110 @@ def pipeline_map(spec: PipelineSpec, seen: Mapping[str, str] | None = None) -> T
     "One row per layer: what is declared, and, after a run, the formats, shapes and paths that were `seen` in it."
     d, l, m, i, v = spec.data, spec.loss, spec.model, spec.index, spec.validation
     sources = "; ".join(f"{p.name}: {p.source}, {p.symmetry}" for p in d.pairs)
-    sizes = ", ".join(map(str, m.dims[1:])) or "no other size"
+    smaller = f", then Matryoshka at {', '.join(map(str, m.dims[1:]))}" if m.dims[1:] else ""
     declared = {
         "data": f"{d.pair_type} ({sources}) for {d.symmetry} search over {d.corpus}",
         "loss": f"{l.name}, {m.similarity} x {l.scale:g}, {', '.join(l.directions)}, "
                 f"{spec.training.batch_size - 1} in-batch negatives",
-        "model": f"{m.base} at {m.dims[0]}, then Matryoshka at {sizes}",
+        "model": f"{m.base} at {m.dims[0]}{smaller}",
         "index": f"{i.type}, {i.dim} dimensions, {i.similarity} as inner product",
         "validate": f"{v.metric} on {v.test}, chosen on {v.dev}, audited at {', '.join(map(str, v.audit_dims))}",
     }
     return Table([{"layer": layer, "declared": text} | ({"seen": seen.get(layer, "")} if seen else {})
                   | {"must not": _CONTRACTS[layer][2]} for layer, text in declared.items()])
 
+# %% ../nbs/plumbing/brief.ipynb #4e3b1c95
+def _count(number: float, noun: str) -> str:
+    return f"{number:,.10g} {noun}" + ("" if number == 1 else "s")
+
+def _source_text(p: PairSource) -> str:
+    columns = ", ".join(filter(None, (p.anchor, p.positive, p.negative)))
+    origin = f" in `{p.path}` ({columns})" if p.path else f" by the rule `{p.rule}`" if p.rule else ""
+    return f"   - `{p.name}`: {p.source}{origin}, {p.symmetry}."
+
+def _loss_text(l: LossSpec, similarity: str) -> str:
+    hard = f", hardness_mode={l.hardness_mode!r}, hardness_strength={l.hardness_strength:g}" if l.hardness_mode else ""
+    options = "" if l.name == "TripletLoss" else (
+        f", scale={l.scale:g}, similarity_fct=util.{'dot_score' if similarity == 'dot' else 'cos_sim'}, "
+        f"directions={l.directions}, partition_mode={l.partition_mode!r}{hard}")
+    mined = _count(l.mined_negatives, "hard negative") + " for each pair" if l.mined_negatives else "no negatives"
+    return f"`{l.name}(model{options})`. Mine {mined}."
+
+def _stages_text(dims: Sequence[int], t: _TrainingSpec) -> str:
+    first = f"Learn the space at {dims[0]} dimensions: {_count(t.epochs, 'epoch')}, learning rate {t.learning_rate:g}."
+    return first if len(dims) == 1 else (
+        f"{first}\n   Then continue with `MatryoshkaLoss(model, loss, matryoshka_dims={list(dims)})`, compared by cosine:\n"
+        f"   {_count(t.compress_epochs, 'epoch')}, learning rate {t.compress_learning_rate:g}.")
+
+# %% ../nbs/plumbing/brief.ipynb #8cdec402
+def _index_text(i: IndexSpec) -> str:
+    packed = f", IVF-PQ if the vectors need more than {i.memory_mb:g} MB" if i.memory_mb else ""
+    kind = f"flat below {INDEX_LIMITS['flat']:,} documents, else IVF{packed}" if i.type == "auto" else f"`{i.type}`"
+    lists = f"nlist = {i.nlist}" if i.nlist else "4 lists per square root of the documents"
+    lists += f", pq_m = {i.pq_m}" if i.pq_m else ""
+    return (f"{kind}. For IVF: {lists}, at least\n   {INDEX_LIMITS['points_per_list']} training points per list, "
+            "k-means++ initialisation, early stopping.")
+
+def _threshold_text(c: _ClusteringSpec) -> str:
+    if c.threshold != "calibrate":
+        return f"Cosine threshold {c.threshold:g}, for this reason: {c.evidence}."
+    pairs = f"the labelled pairs in `{c.labelled}`" if c.labelled else "labelled pairs (no file is named: ask for one)"
+    goal = f"a precision of {c.precision:g}" if c.precision else "the best F1"
+    return f"Measure the cosine threshold on one half of {pairs}, for {goal}; count its mistakes on the other."
+
+# %% ../nbs/plumbing/brief.ipynb #c2adc70b
+def _validation_text(spec: PipelineSpec) -> str:
+    v, metrics = spec.validation, " and ".join(dict.fromkeys((f"P@{spec.validation.k}", spec.validation.metric)))
+    keys = f", coloured by {' and by '.join(v.map_keys)}" if v.map_keys else ""
+    users = f"the `{v.production}` queries" if v.production else "queries of users (none are named: collect some)"
+    return f"""\
+   - **Precision.** {metrics} on the `{v.test}` queries, asked through the index that is served, with a 95 % interval
+     and the share of judged answers (an answer that nobody judged counts as wrong).
+   - **Decision.** Ship only if {v.metric} at {spec.index.dim} dimensions beats the base there, paired by query, with a
+     95 % interval above zero. Show the base at its full size beside it.
+   - **Low precision at a low loss.** Suspect the symmetry of the pairs, then the base. The loss is no evidence.
+   - **Truncation audit.** {v.metric} at {', '.join(map(str, v.audit_dims))} dimensions. A loss of more than
+     {SHARP_DROP:.0%} against the full size is sharp: fine distinctions are gone, so serve a larger size.
+   - **Map.** UMAP of the document vectors{keys}. Groups should follow meaning, not wording.
+     One uniform blob means that the loss does not tell texts apart: go back to the pairs and the loss.
+   - **Coherence.** Show a person samples of clusters, each with one text from elsewhere. If it is not found, look at
+     the space first, and at the clustering second.
+   - **Production.** {v.metric} on {users}. If it is lower than on `{v.test}`,
+     the test does not stand for the users: repair it before you train again.
+   - **Calls.** No `encode_multi_process` (use `encode(texts, device=[…], chunk_size=…)`), and no `.fit()`."""
+
 # %% ../nbs/plumbing/brief.ipynb #350e18e6
 def implementation_brief(spec: PipelineSpec) -> str:
     "The filled-in implementation brief for an AI coding tool, as Markdown."
-    d, l, m, t, i, v = spec.data, spec.loss, spec.model, spec.training, spec.index, spec.validation
-    vectors = "that are normalised again after truncation" if i.similarity == "cosine" else "as they are"
+    d, m, t, i, v = spec.data, spec.model, spec.training, spec.index, spec.validation
+    kind = "a symmetric" if d.symmetry == "symmetric" else "an asymmetric"
+    method = {"kmeans": "K-means", "agglomerative": "Agglomerative clustering", "communities": "Community detection"}
+    given = "".join(f"\nGiven as {name}: {text}." for name, text in reasons(spec).items())
+    held_out = " or ".join(f"`{split}`" for split in (v.dev, v.test, v.production) if split)
+    prompts = "; ".join(f"`{text}` before each {side}" for side, text in m.prompts.items()) or "none"
     return f"""# Implementation brief: {spec.name}
-Build a {d.symmetry} semantic search with sentence-transformers 6 and FAISS. Use these decisions; do not change them.
+Build {kind} semantic search with sentence-transformers 6 and FAISS.
+These decisions are made; do not change them. Where one is missing, ask.{given}
 
-1. Data: corpus `{d.corpus}`, queries `{d.queries}`, judgments `{d.qrels}`.
-   Training {d.pair_type}: {"; ".join(f"{p.name} from {p.source} ({p.symmetry})" for p in d.pairs)}.
-   No training pair may share a document, or a near-copy of one, with a {v.dev} or {v.test} query.
-   Near-copies in the corpus: {d.duplicates}.
-2. Loss: `{l.name}(scale={l.scale:g}, directions={list(l.directions)}, partition_mode="{l.partition_mode}")`,
-   batch size {t.batch_size}, `BatchSamplers.NO_DUPLICATES`, through `SentenceTransformerTrainer` (never `.fit()`).
-   {l.mined_negatives} mined negatives per pair, hardness_mode {l.hardness_mode or "none"}.
-   Evaluate retrieval on {v.dev} every {v.eval_every} steps.
-3. Model: start from `{m.base}`, at most {m.max_tokens} tokens, prompts {dict(m.prompts) or "none"}.
-   First learn the space at {m.dims[0]} dimensions ({t.epochs:g} epoch(s), learning rate {t.learning_rate:g}).
-   Then continue with `MatryoshkaLoss(matryoshka_dims={list(m.dims)})`
-   ({t.compress_epochs:g} epoch(s), {t.compress_learning_rate:g}).
-4. Index: {i.type} at {i.dim} dimensions, inner product on vectors {vectors}.
-   Recall against exact search at {v.k} at least {i.recall_target:g}.
-   Store the model's hash beside the index and refuse queries from another model.
-5. Cluster: {spec.clustering.method}, threshold {spec.clustering.threshold}.
-6. Done when {v.metric} on {v.test} beats the base with a paired 95 % interval above zero.
-   A falling loss is no evidence.
+1. **Data.** Corpus `{d.corpus}`, queries `{d.queries}`, judgments `{d.qrels}`.
+   Near-copies in the corpus: {d.duplicates} them. Training {d.pair_type}:
+{chr(10).join(map(_source_text, d.pairs))}
+
+   None may share a document, or a near-copy of one, with a query of {held_out}.
+2. **Loss.** {_loss_text(spec.loss, m.similarity)}
+3. **Training.** `SentenceTransformerTrainer` (never `.fit()`), batches of {t.batch_size} with
+   `BatchSamplers.NO_DUPLICATES`, each from one source; warm-up over {t.warmup:.0%} of the steps.
+   Measure {v.metric} on `{v.dev}` every {_count(v.eval_every, "step").removeprefix("1 ")}; keep the best checkpoint.
+4. **Model.** Start from `{m.base}` ({m.similarity}), at most {m.max_tokens} tokens, prompts: {prompts}.
+   {_stages_text(m.dims, t)}
+5. **Index.** Of `{d.corpus}`, about {_count(i.documents, 'document')}: vectors of {i.dim} dimensions{
+   ", normalised after the cut" if i.similarity == "cosine" else ""}, inner product.
+   Type: {_index_text(i)}
+   Recall@{v.k} against exact search at least {i.recall_target:g}. Store it with the model's hash; refuse another model.
+6. **Clusters.** {method[spec.clustering.method]} on the vectors of the model that is shipped.
+   {_threshold_text(spec.clustering)}
+7. **VALIDATION**
+{_validation_text(spec)}
 """
 
 # %% ../nbs/plumbing/brief.ipynb #d512333e
@@ -170,6 +234,7 @@ def _seen(content: Mapping) -> dict[str, str]:
             "loss": made["stage 1"], "model": made["model"], "index": made["index"],
             "validate": ", ".join(f"{split} {n}" for split, n in questions.items()) + " questions"}
 
+# %% ../nbs/plumbing/brief.ipynb #41aac4df
 def report_text(content: Mapping, spec: PipelineSpec) -> str:
     "The content of report.json as Markdown; a warning about the evaluation set is the very first line."
     sure, diagnosis, audit = content["confidence"], content["diagnosis"], content["audit"]
