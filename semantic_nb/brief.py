@@ -49,7 +49,7 @@ _CONTRACTS = {
     "index": ("model, corpus", "a FAISS file, and a manifest that names the model, corpus, size and similarity",
               "retrain or change the model; answer a query encoded by another model",
               "refuses, naming the fields that differ"),
-    "cluster": ("vectors; no index is needed", "clusters with representative, keywords and scores", "invent a threshold",
+    "cluster": ("vectors; no index needed", "clusters with representative, keywords and scores", "invent a threshold",
                 "for poor clusters: looks at the space first, at parameters second"),
     "validate": ("index and queries with judgments", "metrics with intervals, truncation audit, map of the space",
                  "judge by loss; compare without a paired test",
@@ -109,7 +109,7 @@ def pipeline_map(spec: PipelineSpec, seen: Mapping[str, str] | None = None) -> T
     return Table([{"layer": layer, "declared": text} | ({"seen": seen.get(layer, "")} if seen else {})
                   | {"must not": _CONTRACTS[layer][2]} for layer, text in declared.items()])
 
-# %% ../nbs/plumbing/brief.ipynb #4e3b1c95
+# %% ../nbs/plumbing/brief.ipynb #99aef40d
 def _count(number: float, noun: str) -> str:
     return f"{number:,.10g} {noun}" + ("" if number == 1 else "s")
 
@@ -129,7 +129,7 @@ def _loss_text(l: LossSpec, similarity: str) -> str:
 def _stages_text(dims: Sequence[int], t: _TrainingSpec) -> str:
     first = f"Learn the space at {dims[0]} dimensions: {_count(t.epochs, 'epoch')}, learning rate {t.learning_rate:g}."
     return first if len(dims) == 1 else (
-        f"{first}\n   Then continue with `MatryoshkaLoss(model, loss, matryoshka_dims={list(dims)})`, compared by cosine:\n"
+        f"{first}\n   Then continue with `MatryoshkaLoss(model, loss, matryoshka_dims={list(dims)})`, by cosine:\n"
         f"   {_count(t.compress_epochs, 'epoch')}, learning rate {t.compress_learning_rate:g}.")
 
 # %% ../nbs/plumbing/brief.ipynb #8cdec402
@@ -148,7 +148,7 @@ def _threshold_text(c: _ClusteringSpec) -> str:
     goal = f"a precision of {c.precision:g}" if c.precision else "the best F1"
     return f"Measure the cosine threshold on one half of {pairs}, for {goal}; count its mistakes on the other."
 
-# %% ../nbs/plumbing/brief.ipynb #c2adc70b
+# %% ../nbs/plumbing/brief.ipynb #5d81f95f
 def _validation_text(spec: PipelineSpec) -> str:
     v, metrics = spec.validation, " and ".join(dict.fromkeys((f"P@{spec.validation.k}", spec.validation.metric)))
     keys = f", coloured by {' and by '.join(v.map_keys)}" if v.map_keys else ""
@@ -160,7 +160,7 @@ def _validation_text(spec: PipelineSpec) -> str:
      95 % interval above zero. Show the base at its full size beside it.
    - **Low precision at a low loss.** Suspect the symmetry of the pairs, then the base. The loss is no evidence.
    - **Truncation audit.** {v.metric} at {', '.join(map(str, v.audit_dims))} dimensions. A loss of more than
-     {SHARP_DROP:.0%} against the full size is sharp: fine distinctions are gone, so serve a larger size.
+     {SHARP_DROP * 100:g} % against the full size is sharp: fine distinctions are gone, so serve a larger size.
    - **Map.** UMAP of the document vectors{keys}. Groups should follow meaning, not wording.
      One uniform blob means that the loss does not tell texts apart: go back to the pairs and the loss.
    - **Coherence.** Show a person samples of clusters, each with one text from elsewhere. If it is not found, look at
@@ -176,7 +176,7 @@ def implementation_brief(spec: PipelineSpec) -> str:
     kind = "a symmetric" if d.symmetry == "symmetric" else "an asymmetric"
     method = {"kmeans": "K-means", "agglomerative": "Agglomerative clustering", "communities": "Community detection"}
     given = "".join(f"\nGiven as {name}: {text}." for name, text in reasons(spec).items())
-    held_out = " or ".join(f"`{split}`" for split in (v.dev, v.test, v.production) if split)
+    held_out = ", ".join(f"`{split}`" for split in (v.dev, v.test, v.production) if split)
     prompts = "; ".join(f"`{text}` before each {side}" for side, text in m.prompts.items()) or "none"
     return f"""# Implementation brief: {spec.name}
 Build {kind} semantic search with sentence-transformers 6 and FAISS.
@@ -186,10 +186,10 @@ These decisions are made; do not change them. Where one is missing, ask.{given}
    Near-copies in the corpus: {d.duplicates} them. Training {d.pair_type}:
 {chr(10).join(map(_source_text, d.pairs))}
 
-   None may share a document, or a near-copy of one, with a query of {held_out}.
+   No {d.pair_type[:-1]} may share a document, or a near-copy of one, with a held-out query ({held_out}).
 2. **Loss.** {_loss_text(spec.loss, m.similarity)}
 3. **Training.** `SentenceTransformerTrainer` (never `.fit()`), batches of {t.batch_size} with
-   `BatchSamplers.NO_DUPLICATES`, each from one source; warm-up over {t.warmup:.0%} of the steps.
+   `BatchSamplers.NO_DUPLICATES`, each from one source; warm-up over {t.warmup * 100:g} % of the steps.
    Measure {v.metric} on `{v.dev}` every {_count(v.eval_every, "step").removeprefix("1 ")}; keep the best checkpoint.
 4. **Model.** Start from `{m.base}` ({m.similarity}), at most {m.max_tokens} tokens, prompts: {prompts}.
    {_stages_text(m.dims, t)}

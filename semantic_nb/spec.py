@@ -186,13 +186,13 @@ SPEC_RULES = (
              "symmetric training for an asymmetric search lowers the loss and does not improve the ranking",
              "add a source of the search's own symmetry"))
 
-# %% ../nbs/01_spec/rules.ipynb #673720df
+# %% ../nbs/01_spec/rules.ipynb #2af547e2
 def _pair_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     pairs, triplets = s.data.pairs, s.data.pair_type == "triplets"
     odd = [p.name for p in pairs if (bool(p.negative) or (triplets and s.loss.mined_negatives > 0)) != triplets]
     if odd:
-        verb = "has no" if triplets else "names a"
-        yield "data.pair_type", f"pair_type is {s.data.pair_type}, but {', '.join(odd)} {verb} negative column"
+        verb = "is missing in" if triplets else "is named by"
+        yield "data.pair_type", f"pair_type is {s.data.pair_type}, but a negative column {verb} {', '.join(odd)}"
     elif s.loss.name == "TripletLoss" and not triplets:
         yield "data.pair_type", "TripletLoss reads (anchor, positive, negative), pair_type is pairs"
     if twice := sorted({p.name for p in pairs if sum(p.name == other.name for other in pairs) > 1}):
