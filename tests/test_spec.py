@@ -96,6 +96,17 @@ def test_renderings_say_what_the_spec_says():
         spec) and "never `.fit()`" in implementation_brief(spec)
 
 
+@pytest.mark.parametrize("change", [{}, {"symmetry": "symmetric"}])
+def test_the_brief_says_how_the_result_is_judged(change):
+    spec = load_spec(FOLDER / "spec.toml")
+    text = implementation_brief(spec.model_copy(update={"data": spec.data.model_copy(update=change)}))
+    assert f"Build {'a symmetric' if change else 'an asymmetric'} semantic search" in text
+    judged = text.split("VALIDATION")[1]
+    for needed in ("P@10", spec.validation.metric, "through the index", "paired", "Truncation audit", "384, 256, 128",
+                   "UMAP", "blob", "Coherence", f"`{spec.validation.production}`", "encode_multi_process", ".fit()"):
+        assert needed in judged, needed
+
+
 @pytest.mark.parametrize("scale", [0.05, 0.0, -20.0, 1.0, float("nan")])
 def test_a_scale_that_teaches_nothing_is_refused(scale):
     raw = copy.deepcopy(RAW)
