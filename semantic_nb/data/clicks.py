@@ -49,6 +49,7 @@ def _value_or_row(row: Mapping, column: str, number: int) -> tuple:
     "What identifies a page or a session: the value, or the row itself where there is none."
     return ("row", number) if row.get(column) in (None, "") else (column, row[column])
 
+# %% ../../nbs/02_data/clicks.ipynb #d502c501
 def _pages(rows: Sequence[Mapping]) -> list[tuple[str, ...]]:
     "What was shown with each row, by rank; empty where the log does not say."
     keys = [_value_or_row(row, "page", number) for number, row in enumerate(rows)]
@@ -66,6 +67,7 @@ def _position(row: Mapping, number: int) -> int:
                             "write positions as whole numbers from 1, on the first page and on later ones")
     return int(float(row["position"]))
 
+# %% ../../nbs/02_data/clicks.ipynb #6f420001
 def _resolved(rows: Sequence[Mapping], queries: Sequence[str], pages: Sequence[tuple[str, ...]],
               ids: Mapping[str, str]) -> tuple[dict[int, tuple[str, str, int]], tuple[int, ...]]:
     "By row, the query, id and position of each click that resolves; and the rows of those that do not."
@@ -112,6 +114,7 @@ def _by_rank(counts: Mapping[tuple[str, str, int], int], pairs: Mapping[tuple[st
         table[pairs[query, document], min(position, _RANKS) - 1] += count
     return table
 
+# %% ../../nbs/02_data/clicks.ipynb #b0199c01
 def _require_clicks(rows: Sequence[Mapping], resolved: int, unresolved: Sequence[int]) -> None:
     clicks = resolved + len(unresolved)
     if not clicks:
@@ -232,6 +235,7 @@ def _posterior(clicked: np.ndarray, shown: np.ndarray, relevant: np.ndarray, oth
     return expit(logit(share) + clicked @ np.log(relevant / other)
                  + (shown - clicked) @ np.log((1 - relevant) / (1 - other)))
 
+# %% ../../nbs/02_data/clicks.ipynb #edb5c001
 def _click_rate(weight: np.ndarray, clicked: np.ndarray, shown: np.ndarray, raw: np.ndarray) -> np.ndarray:
     return np.clip((weight @ clicked + raw) / (weight @ shown + 1), 1e-6, 1 - 1e-6)
 
@@ -286,6 +290,7 @@ def _names_finding(numbers: Sequence[int], rows: Sequence[Mapping], log: ClickLo
                     f"{evidence}: {'; '.join(examples)}" if examples else evidence,
                     "dropped; a name is found by a lexical index")
 
+# %% ../../nbs/02_data/clicks.ipynb #0f218601
 def _position_finding(numbers: Sequence[int], rows: Sequence[Mapping], log: ClickLog, model: PositionModel | None,
                       lack: str) -> Finding:
     if model is None:

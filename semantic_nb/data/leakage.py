@@ -56,6 +56,7 @@ def _same_texts(test: _LeakSide, train: _LeakSide) -> _Leaks:
         if (key := canonical_text(text)) and key in first:
             yield item, first[key][0], text, first[key][1], "the same"
 
+# %% ../../nbs/02_data/leakage.ipynb #12b60201
 def _near_texts(test: _LeakSide, train: _LeakSide, threshold: float) -> _Leaks:
     links, cosines = near_copies([text for _, text in test.texts], [text for _, text in train.texts], threshold)
     for (i, j), cosine in zip(links.tolist(), cosines):
@@ -99,6 +100,7 @@ def _leak_finding(name: str, rows: Mapping[int, Mapping], n: int, says: str) -> 
     return Finding(f"data.leakage.{name}", status, len(rows), f"{len(rows)} of {n} held-out items ({share:.1%}) {says}",
                    "drop these from training, or report on what is clean" if rows else "", tuple(rows.values())[:5])
 
+# %% ../../nbs/02_data/leakage.ipynb #b9826501
 def _clean(items: Judged | PairSet | Sequence[str], rows: Iterable[int]) -> Judged | PairSet | list[str]:
     if isinstance(items, PairSet):
         return items.take(list(rows))
@@ -108,7 +110,9 @@ def _clean(items: Judged | PairSet | Sequence[str], rows: Iterable[int]) -> Judg
 
 # %% ../../nbs/02_data/leakage.ipynb #a257e083
 _MAX_TOUCHED = 0.05
+
 _NO_DOCUMENTS = {"evidence": "neither side names a document"}
+
 _ONE_SIDED = {"status": "doubt", "fix": "name the corpus id behind each positive",
               "evidence": "not enough evidence: the two sides do not name their documents in the same way"}
 

@@ -60,6 +60,7 @@ def _read_json_lines(path: Path) -> list[dict]:
             raise ValueError(f"line {number} is no JSON object")
     return rows
 
+# %% ../../nbs/02_data/records.ipynb #e2fb4f01
 def _read_delimited(path: Path) -> list[dict]:
     text = io.StringIO(path.read_bytes().decode("utf-8-sig"), newline="")
     rows = list(csv.DictReader(text, delimiter="\t" if path.suffix == ".tsv" else ",", strict=True))
@@ -68,6 +69,7 @@ def _read_delimited(path: Path) -> list[dict]:
             raise ValueError(f"row {number} has another number of fields than the header")
     return rows
 
+# %% ../../nbs/02_data/records.ipynb #re570003
 def _read_parquet(path: Path) -> list[dict]:
     import pyarrow.parquet as parquet
     return parquet.read_table(path).to_pylist()
@@ -124,6 +126,7 @@ def read_corpus(path: Path) -> Corpus:
                             "there is nothing to find", "check the text column")
     return corpus
 
+# %% ../../nbs/02_data/records.ipynb #fac7da01
 def write_corpus(corpus: Corpus, path: Path) -> Path:
     "Write a corpus in BEIR's layout."
     rows = zip(corpus.ids, corpus.titles, corpus.texts, corpus.metadata)
@@ -141,6 +144,7 @@ def _need_columns(rows: Sequence[Mapping], names: Sequence[str], path: Path) -> 
                                 f"name the columns {', '.join(names)}, or set them in the spec")
     return rows
 
+# %% ../../nbs/02_data/records.ipynb #29a6f401
 def text_column(rows: Sequence[Mapping], column: str, path: Path) -> list[str]:
     "One column of a file's rows, as texts. Raises `ContractError`: `data.columns`, `data.empty` for a row without one."
     _need_columns(rows, (column,), path)
@@ -149,6 +153,7 @@ def text_column(rows: Sequence[Mapping], column: str, path: Path) -> list[str]:
                             "nothing can be compared with it", "remove the rows")
     return [str(row[column]) for row in rows]
 
+# %% ../../nbs/02_data/records.ipynb #re570002
 def _need_unique(rows: Sequence[Mapping], path: Path) -> None:
     if twice := [id for id, count in Counter(str(row["_id"]) for row in rows).items() if count > 1]:
         raise ContractError("data.duplicate_id", f"{len(twice)} ids occur twice in {path.name}: {', '.join(twice[:3])}",
@@ -156,6 +161,8 @@ def _need_unique(rows: Sequence[Mapping], path: Path) -> None:
 
 # %% ../../nbs/02_data/records.ipynb #f9fa1ab9
 _MAX_UNRESOLVED = 0.05  # of the judgments or clicks
+
+# %% ../../nbs/02_data/records.ipynb #re570001
 @dataclass(frozen=True)
 class Judged:
     "Queries, `qrels[query][document] = grade`, and how many judgments were `dropped`: their document is not there."
@@ -225,6 +232,7 @@ def _read_queries(path: Path) -> dict[str, str]:
                             "an empty query ranks at random", "remove them")
     return {str(row["_id"]): row["text"] for row in rows}
 
+# %% ../../nbs/02_data/records.ipynb #fbd09e01
 def _read_judgments(path: Path) -> list[tuple[str, str, int]]:
     rows = _need_columns(read_rows(path), ("query-id", "corpus-id", "score"), path)
     if odd := [row["score"] for row in rows if not str(row["score"]).strip().lstrip("+-").isdecimal()]:
@@ -296,6 +304,7 @@ class Finding:
     def as_dict(self) -> dict:
         return {"id": self.id, "layer": self.layer, **asdict(self)}
 
+# %% ../../nbs/02_data/records.ipynb #075ce401
 def findings_table(findings: Iterable[Finding]) -> Table:
     names = ("status", "count", "evidence", "fix")
     return Table([{"check": finding.id} | {name: getattr(finding, name) for name in names} for finding in findings])

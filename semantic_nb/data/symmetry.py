@@ -72,6 +72,7 @@ def _judge_weights(differences: np.ndarray) -> np.ndarray:
     judge = LogisticRegression(fit_intercept=False, max_iter=500)
     return judge.fit(both_ways, np.repeat([1, 0], len(differences))).coef_[0]
 
+# %% ../../nbs/02_data/symmetry.ipynb #8e53ee01
 def _judge_margins(differences: np.ndarray, independent: np.ndarray, seed: int) -> np.ndarray:
     """A margin per row of `differences`: for `independent` rows the mean of five judges that did not see the row, for
     the others that of a judge of all independent rows."""
@@ -179,6 +180,7 @@ def symmetry_finding(pairs: PairSet, sides: Sides, reason: str = "") -> Finding:
     return Finding(id, "fail", len(pairs), evidence,
                    "correct the symmetry, or the pairs, or say in symmetry_reason why both are right", rows)
 
+# %% ../../nbs/02_data/symmetry.ipynb #4e3fdd01
 def _too_few(id: str, sides: Sides, needed: int, fix: str) -> Finding:
     return Finding(id, "doubt", 0,
                    f"not enough evidence: {len(sides.independent)} independent pairs, {needed} are needed", fix)
@@ -286,6 +288,7 @@ def mixture_finding(pairs: PairSet, sides: Sides) -> Finding:
     return Finding(id, "ok", 0, f"no jump in the judge's answers (log likelihood ratio {jump.evidence:.1f}, limit "
                    f"{limit:.0f}), no two clumps (BIC gain {gain:.1f}, limit {_CLUMP_GAIN})")
 
+# %% ../../nbs/02_data/symmetry.ipynb #4a8aa901
 def _mixed(id: str, pairs: PairSet, foreign: np.ndarray, sureness: np.ndarray, evidence: str) -> Finding:
     rows = np.flatnonzero(foreign)
     return Finding(id, "fail", len(rows), f"{len(rows)} of {len(pairs)} pairs {evidence}",
