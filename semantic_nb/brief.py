@@ -7,6 +7,7 @@ __all__ = ['COLOURS', 'LAYERS', 'figure', 'contract', 'draw_layers', 'checklist'
            'implementation_brief', 'headline', 'report_text']
 
 # %% ../nbs/plumbing/brief.ipynb #7b31ca89
+import math
 from collections.abc import Iterable, Mapping
 
 from .core import Table
@@ -155,9 +156,12 @@ def headline(content: dict, split: str) -> Table:
 def _columns(rows: Iterable[Mapping], *names: str) -> str:
     return str(Table([{name: row[name] for name in names} for row in rows]))
 
+def _limits(row: Mapping) -> str:
+    return "no interval" if math.isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+
 def _comparison_table(rows: Iterable[Mapping]) -> str:
     return str(Table([{"a": r["a"], "b": r["b"], "dims": r["dim"], "split": r["split"],
-                       "difference": f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
+                       "difference": f"{r['difference']:+.3f} {_limits(r)}",
                        "unadjusted": p_text(r["p"]), "p (Holm)": r.get("p_holm", "primary"), "outcome": r["outcome"]}
                       for r in rows]))
 
