@@ -283,7 +283,8 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
-        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+        limits = "no interval" if math.isnan(self.low) else f"[{self.low:.3f}, {self.high:.3f}]"
+        return f"{self.value:.3f} {limits}" if self.n else "nothing measured"
 
     @classmethod
     def share(cls, hits: int, n: int) -> "Estimate":

@@ -26,7 +26,7 @@ def test_compressing_twice_is_refused(two_stages, domain, settings):
 @pytest.mark.parametrize("outcome, shipped", [("better", "tuned"), ("not shown", "base"), ("worse", "base")])
 def test_only_a_better_model_leaves(two_stages, domain, settings, outcome, shipped):
     from sentence_transformers import SentenceTransformer
-    decision = Gate(outcome == "better", Comparison(0.1, 0.0, 0.2, 0.01, 10, outcome, 30), "nDCG@10", 16, "test")
+    decision = Gate(outcome == "better", Comparison(0.1, 0.0, 0.2, 0.01, 10, outcome), "nDCG@10", 16, "test")
     made = ship(two_stages[1], decision, domain)
     assert made.manifest["facts"]["shipped"] == shipped
     plain = SentenceTransformer(str(made.path / "model"))

@@ -32,8 +32,7 @@ MIN_QUERIES, _WORTHWHILE = 20, 0.03
 
 def detectable(spread: float, n: int) -> float:
     """The smallest mean difference that `n` paired queries show at 5 % two-sided with 80 % power:
-    (1.96 + 0.84) spread / sqrt(n), the inverse of `measure.queries_needed` (for retrieval: Webber, Moffat and Zobel,
-    2008; Sakai, 2016).
+    (1.96 + 0.84) spread / sqrt(n) (for retrieval: Webber, Moffat and Zobel, 2008; Sakai, 2016).
 
     Args:
         spread: standard deviation of the per-query differences, in the metric's unit.

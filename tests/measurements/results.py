@@ -78,7 +78,6 @@ def summary_comparisons(scores: Mapping[Key, np.ndarray], spec: PipelineSpec, pr
     for split in filter(None, (spec.validation.test, spec.validation.production)):
         for a, b, dim in plan:
             found = asdict(compare(*(scores[name, dim, split].mean(axis=0) for name in (a, b))))
-            del found["needed"]
             rows.append({"a": a, "b": b, "dim": dim, "metric": spec.validation.metric, "split": split,
                          "profile": profile, **found})
     return rows

@@ -165,7 +165,7 @@ def test_odd_texts_go_through(model, settings):
 # --- the finding
 
 def comparison(difference, low, high, n=100):
-    return Comparison(difference, low, high, 0.01, n, "better" if low > 0 else "worse" if high < 0 else "not shown", 50)
+    return Comparison(difference, low, high, 0.01, n, "better" if low > 0 else "worse" if high < 0 else "not shown")
 
 
 NONE, MORE, TINY, LESS = (comparison(0.0, -0.02, 0.02), comparison(0.05, 0.02, 0.08), comparison(0.004, 0.001, 0.007),
