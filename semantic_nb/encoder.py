@@ -10,7 +10,6 @@ __all__ = ['Role', 'resolve_base', 'load_encoder', 'truncate', 'bf16_context', '
 import hashlib
 import json
 import os
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
@@ -64,8 +63,8 @@ def _hub_name(name: str) -> str:
 
 def _cached(name: str) -> bool:
     from huggingface_hub import try_to_load_from_cache
-    return any(isinstance(try_to_load_from_cache(_hub_name(name), file), str)
-               for file in ("modules.json", "config.json"))
+    files = ("modules.json", "config.json")
+    return any(isinstance(try_to_load_from_cache(_hub_name(name), file), str) for file in files)
 
 # %% ../nbs/04_encoder.ipynb #2d1c502d
 def _check_whole(model: "SentenceTransformer", path: str) -> None:
@@ -224,23 +223,20 @@ def bf16_context(device: str) -> AbstractContextManager:
     "Autocast to bfloat16 where the hardware multiplies it natively and gains by it, nothing elsewhere."
     import torch
     kind = str(device).split(":")[0]
-    native = kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    claimed = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    pays = kind == "cpu" and claimed and _bf16_pays()
     if kind == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    pays = native and (kind == "cuda" or _bf16_pays())
+        pays = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(kind, dtype=torch.bfloat16) if pays else nullcontext()
 
 @cache
 def _bf16_pays() -> bool:
-    "Whether this processor multiplies at least 1.3 times as fast in bfloat16 as in float32: the best of 10 turns."
+    "Whether one thread of this processor multiplies at least 1.3 times as fast in bfloat16 as in float32."
     import torch
-    best = dict.fromkeys((torch.float32, torch.bfloat16), float("inf"))
-    for dtype in [*best] * 10:
-        square = torch.ones(256, 256, dtype=dtype)
-        started = time.perf_counter()
-        square @ square
-        best[dtype] = min(best[dtype], time.perf_counter() - started)
-    return best[torch.float32] > 1.3 * best[torch.bfloat16]
+    from torch.utils.benchmark import Timer
+    half, full = (Timer("a @ a", globals={"a": torch.ones(256, 256, dtype=dtype)}).blocked_autorange(min_run_time=0.02)
+                  for dtype in (torch.bfloat16, torch.float32))
+    return full.median > 1.3 * half.median
 
 # %% ../nbs/04_encoder.ipynb #1f14db64
 def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role = "document", dim: int | None = None,
