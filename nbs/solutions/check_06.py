@@ -53,11 +53,12 @@ def exercise_2(candidate: Artifact | None, entry: str | None) -> str:
     if not different:
         return "This candidate is the healthy model: save it after your change, under a new name."
     broken, healthy = (gate(artifact, domain) for artifact in (candidate, second))
-    if broken.ship or broken.comparison.difference >= healthy.comparison.difference:
+    if broken.ship:
         return f"The gate does not mind: {broken}. Break more."
     if entry not in different:
         return f"The gate noticed it, but {entry!r} is the same in both models."
-    return f"Well done: {broken}. Different from the healthy model: {', '.join(different)}."
+    note = "" if healthy.ship else " On this domain the gate keeps the base in both cases, so only the identity tells."
+    return f"Well done: {broken}. Different from the healthy model: {', '.join(different)}.{note}"
 
 
 def exercise_3(sizes: Sequence[int] | None) -> str:
