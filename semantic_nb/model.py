@@ -36,7 +36,7 @@ def compress(first: Artifact, domain: Domain) -> Artifact:
     base = str(first.path / "model")
     return train_model(base, _with_negatives(domain, base), stage, domain)
 
-# %% ../nbs/06_model.ipynb #f5605021
+# %% ../nbs/06_model.ipynb #bf459d4b
 @dataclass(frozen=True)
 class Gate:
     "The decision about a candidate: `ship` is true only for the outcome `better`."
@@ -50,6 +50,7 @@ class Gate:
         return (f"{self.metric} at {self.dim} on {self.split}: {self.comparison} -> "
                 f"{'ship the tuned model' if self.ship else 'keep the base'}")
 
+# %% ../nbs/06_model.ipynb #f5605021
 def gate(candidate: Artifact, domain: Domain) -> Gate:
     "The candidate against its base on the test questions, at the served size, on the primary metric."
     spec = domain.spec
