@@ -6,15 +6,12 @@
 __all__ = ['learn_space', 'compress', 'Gate', 'gate', 'ship', 'Trained', 'train']
 
 # %% ../nbs/06_model.ipynb #8a75e9c9
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 
 from .core import Artifact, ContractError, Settings
 from .data.domain import Domain
-from .data.records import PairSet
-from .encoder import encoder_identity, load_encoder, resolve_base, search_sizes
-from .loss.train import Stage, mine_negatives, train_model
+from .encoder import load_encoder, resolve_base, search_sizes
+from .loss.train import Stage, train_model
 from .measure import Comparison, compare, per_query
 
 # %% ../nbs/06_model.ipynb #1ac007ab
@@ -32,20 +29,12 @@ def compress(first: Artifact, domain: Domain) -> Artifact:
     spec = domain.spec
     if not (first.path / "model").is_dir() or first.manifest["recipe"]["stage"]["dims"]:
         raise ContractError("model.order", f"{first.path.name} is not a finished stage 1",
-                            "compression packs a space; it cannot be packed before it is learned",
+                            "each stage is judged alone, so the second one has to start from the first",
                             "pass the artifact of learn_space")
     sizes = spec.model.dims if len(spec.model.dims) > 1 else ()
     stage = Stage("stage2", spec.training.compress_epochs, spec.training.compress_learning_rate, sizes)
     base = str(first.path / "model")
     return train_model(base, _with_negatives(domain, base), stage, domain)
-
-# %% ../nbs/06_model.ipynb #49f829df
-def _with_negatives(domain: Domain, base: str) -> list[PairSet]:
-    count = domain.spec.loss.mined_negatives
-    if not count:
-        return list(domain.pairs)
-    model = load_encoder(base, domain.spec.model)
-    return [mine_negatives(pairs, model, count) for pairs in domain.pairs]
 
 # %% ../nbs/06_model.ipynb #bf459d4b
 @dataclass(frozen=True)
@@ -73,24 +62,24 @@ def gate(candidate: Artifact, domain: Domain) -> Gate:
     comparison = compare(*values, Settings.current().seed)
     return Gate(comparison.outcome == "better", comparison, metric, dim, spec.validation.test)
 
-# %% ../nbs/06_model.ipynb #f5b8acd2
-def ship(candidate: Artifact, decision: Gate, domain: Domain) -> Artifact:
-    """The model to serve, in `model/`: the candidate if the gate lets it pass, else the
-    base. `SentenceTransformer(path)` loads it."""
-    spec = domain.spec
-    model = load_encoder(str(candidate.path / "model") if decision.ship else spec.model.base, spec.model)
-    identity, card = encoder_identity(model), _card(domain, decision)
-    recipe = {"model": identity, "spec": spec.name, "ship": decision.ship, "gate": asdict(decision.comparison),
-              "card": card}
+# %% ../nbs/06_model/stages.ipynb #a5b23f7e
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
 
-    def build(folder: Path) -> dict:
-        model.save_pretrained(str(folder / "model"), create_model_card=False)
-        (folder / "model" / "README.md").write_text(card, encoding="utf-8")
-        return {"shipped": "tuned" if decision.ship else "base", "gate": str(decision), "encoder": identity}
+from .data.records import PairSet
+from .encoder import encoder_identity
+from .loss.train import mine_negatives
 
-    return Artifact.make("model", recipe, build, "model")
+# %% ../nbs/06_model/stages.ipynb #49f829df
+def _with_negatives(domain: Domain, base: str) -> list[PairSet]:
+    count = domain.spec.loss.mined_negatives
+    if not count:
+        return list(domain.pairs)
+    model = load_encoder(base, domain.spec.model)
+    return [mine_negatives(pairs, model, count) for pairs in domain.pairs]
 
-# %% ../nbs/06_model.ipynb #44b7687a
+# %% ../nbs/06_model/stages.ipynb #44b7687a
 def _card(domain: Domain, decision: Gate) -> str:
     spec = domain.spec
     sources = ", ".join(f"{pairs.name} ({len(pairs)} {pairs.symmetry} pairs)" for pairs in domain.pairs)
@@ -113,7 +102,24 @@ base_model: {spec.model.base}
 Gate: {decision}
 """
 
-# %% ../nbs/06_model.ipynb #1b502ad4
+# %% ../nbs/06_model/stages.ipynb #f5b8acd2
+def ship(candidate: Artifact, decision: Gate, domain: Domain) -> Artifact:
+    """The model to serve, in `model/`: the candidate if the gate lets it pass, else the
+    base. `SentenceTransformer(path)` loads it."""
+    spec = domain.spec
+    model = load_encoder(str(candidate.path / "model") if decision.ship else spec.model.base, spec.model)
+    identity, card = encoder_identity(model), _card(domain, decision)
+    recipe = {"model": identity, "spec": spec.name, "ship": decision.ship, "gate": asdict(decision.comparison),
+              "card": card}
+
+    def build(folder: Path) -> dict:
+        model.save_pretrained(str(folder / "model"), create_model_card=False)
+        (folder / "model" / "README.md").write_text(card, encoding="utf-8")
+        return {"shipped": "tuned" if decision.ship else "base", "gate": str(decision), "encoder": identity}
+
+    return Artifact.make("model", recipe, build, "model")
+
+# %% ../nbs/06_model/stages.ipynb #1b502ad4
 @dataclass(frozen=True)
 class Trained:
     "Both stages, the decision about the second one, and the model that is served."
