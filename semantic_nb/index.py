@@ -196,8 +196,8 @@ def _check_asking_model(facts: dict, asking: dict) -> None:
                  for key, value in asking.items() if value != facts["model"].get(key)]
     if different:
         raise ContractError("index.model", "; ".join(different),
-                            "vectors of two models need not be comparable; answers get worse by an amount that no "
-                            "score shows, little after a short training and unknown otherwise",
+                            "vectors of two models need not be comparable, and no score would show it (chapter 07 "
+                            "measures what one short training costs; what a longer one costs is not measured)",
                             "encode with the index's model, or build the index again")
 
 # %% ../nbs/07_index/guards.ipynb #47fa8a07
