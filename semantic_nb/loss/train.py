@@ -144,7 +144,7 @@ def dev_evaluator(domain: Domain, dim: int, others: int = 500) -> "BaseEvaluator
                         mrr_at_k=k, accuracy_at_k=[1], precision_recall_at_k=k, map_at_k=k, truncate_dim=dim,
                         write_csv=False, batch_size=64)
 
-# %% ../../nbs/05_loss/training.ipynb #92db9d5c
+# %% ../../nbs/05_loss/training.ipynb #0aba3e6b
 def _training_recipe(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain) -> dict:
     "Everything that decides what a training learns."
     spec, dev = domain.spec, domain.splits[domain.spec.validation.dev]

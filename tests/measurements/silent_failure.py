@@ -119,13 +119,23 @@ def all_arms(domain: Domain, wanted: Sequence[str] = ()) -> list[Arm]:
     arms["hardness"] = Arm("hardness", own, plain.model_copy(update=harder))
     arms["directions"] = Arm("directions", own, plain.model_copy(update={"directions": ALL_DIRECTIONS}))
     if "triplets" in wanted or not wanted:
-        model = load_encoder(domain.spec.model.base, domain.spec.model)
-        arms["triplets"] = Arm("triplets", mine_negatives(own, model, 1), plain.model_copy(update={
-            "name": "TripletLoss"}))
+        arms |= _triplet_arm(own, domain)
     if unknown := set(wanted) - set(arms):
         raise ContractError("loss.arms", f"{', '.join(sorted(unknown))}: this domain has no such arm",
                             "an arm needs at least one full batch of pairs", f"one of {', '.join(arms)}")
     return [arm for name, arm in arms.items() if name in wanted or not wanted]
+
+
+def _triplet_arm(own: PairSet, domain: Domain) -> dict[str, Arm]:
+    "The own pairs with one mined negative each; without a margin where the usual one leaves less than a batch."
+    spec = domain.spec
+    model = load_encoder(spec.model.base, spec.model)
+    for margin in (0.05, 0.0):
+        triplets = mine_negatives(own, model, 1, margin)
+        if len(triplets) >= spec.training.batch_size:
+            loss = spec.loss.model_copy(update={"name": "TripletLoss", "hardness_mode": None})
+            return {"triplets": Arm("triplets", triplets, loss)}
+    return {}
 
 
 # --- one training, to its last step

@@ -118,7 +118,7 @@ def test_it_measures_writes_after_each_row_and_goes_on(domain, settings, monkeyp
 def test_an_arm_that_the_domain_does_not_have_is_refused(domain, settings):
     with pytest.raises(ContractError) as refusal:
         all_arms(domain, ("sideways",))
-    assert refusal.value.layer == "loss.arms" and "questions" in refusal.value.fix
+    assert refusal.value.layer == "loss.arms" and "hardness" in refusal.value.fix
 
 
 def test_help_says_what_it_costs():
