@@ -44,10 +44,10 @@ def exercise_2(pairs: PairSet | None) -> str:
 def exercise_3(mine, plain, keep: str | None) -> str:
     "Which of two models searches dev better?"
     if mine is None or plain is None or keep not in ("mine", "plain"):
-        return 'Not yet: train a second model, and answer "mine" or "plain". dev_retrieval(model) measures the search.'
+        return 'Not yet: train a second model, and answer "mine" or "plain". evaluate_dev(model) measures the search.'
     if mine is plain or _same_weights(mine, plain):
         return "Both models are the same. Build a new SentenceTransformer before you train again."
-    values = {name: dev_retrieval(model) for name, model in (("mine", mine), ("plain", plain))}
+    values = {name: evaluate_dev(model) for name, model in (("mine", mine), ("plain", plain))}
     measured = f"dev retrieval is {values['mine']:.3f} for yours and {values['plain']:.3f} for the plain one"
     if values[keep] >= max(values.values()):
         return f"Well done: {measured}."
@@ -61,7 +61,7 @@ def _same_weights(one, other) -> bool:
         for name, value in states[0].items())
 
 
-def dev_retrieval(model) -> float:
+def evaluate_dev(model) -> float:
     "nDCG at full size on the first sixty dev questions, among their documents and three hundred others."
     domain = load_domain(load_spec())
     name = domain.spec.validation.dev

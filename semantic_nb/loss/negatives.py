@@ -101,8 +101,8 @@ def _pair_vectors(embed: _PairEmbedding, pairs: PairSet) -> tuple[np.ndarray, np
 
 # %% ../../nbs/05_loss/negatives.ipynb #e4367aad
 def find_conflicts(pairs: PairSet, embed: _PairEmbedding | None = None, margin: float = 0.02) -> Conflicts:
-    """Every cell that may be a false negative; where several grades apply, the surest. Exact, and quadratic in the number
-    of pairs: meant for up to some ten thousand.
+    """Every cell that may be a false negative; where several grades apply, the surest. Exact, and quadratic in the
+    number of pairs: meant for up to some ten thousand.
 
     Args:
         embed: a function of (texts, role), or vectors of anchors and positives, float, (n,

@@ -40,7 +40,7 @@ class Stage:
     learning_rate: float
     dims: tuple[int, ...] = ()
 
-# %% ../../nbs/05_loss.ipynb #584d619d
+# %% ../../nbs/05_loss.ipynb #69ec9e97
 def check_schedule(pairs: Sequence[PairSet], stage: Stage, spec: PipelineSpec) -> None:
     """Raises `ContractError` (`loss.eval_every`) unless `eval_every` is smaller than the
     number of optimizer steps of this stage."""
@@ -49,7 +49,7 @@ def check_schedule(pairs: Sequence[PairSet], stage: Stage, spec: PipelineSpec) -
     if every >= steps:
         raise ContractError("loss.eval_every", f"{stage.name} has {steps} optimizer steps, eval_every is {every}",
                             "the search would be looked at once, at the end: no course to see, no checkpoint to choose",
-                            f"eval_every below {steps}" if steps > 1 else "more pairs or epochs, or a smaller batch_size")
+                            f"eval_every below {steps}" if steps > 1 else "more pairs or epochs, or smaller batches")
 
 # %% ../../nbs/05_loss.ipynb #df5f839b
 def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain) -> Artifact:
@@ -114,7 +114,7 @@ def mine_negatives(pairs: PairSet, model: "SentenceTransformer", count: int, rel
     """The pairs with `count` mined negatives each, the nearest positives of others; those without enough are left out.
 
     Args:
-        relative_margin: how far below the own positive a negative has to score; the default of the library's example."""
+        relative_margin: how far below the own positive a negative has to score; default: the library's example."""
     from datasets import Dataset
     from sentence_transformers.util import mine_hard_negatives
     rows = Dataset.from_dict({"anchor": pairs.anchors, "positive": pairs.positives})

@@ -2,8 +2,8 @@
 
     python tests/measurements/silent_failure.py [--profile full] [--steps 88] [--seeds 1 2 3] [--people FOLDER]
 
-Writes `silent_failure.json` beside the spec that settings.ini names: one row for each arm and seed, with the loss of the
-first and the last eight steps, dev retrieval along the way, and the paired difference to the untrained base at full
+Writes `silent_failure.json` beside the spec that settings.ini names: one row for each arm and seed, with the loss of
+the first and the last eight steps, dev retrieval along the way, and the paired difference to the untrained base at full
 size, on the test questions and, with `--people`, on the titles of a BEIR-like folder whose judgments name documents of
 the same corpus. The file is written after each row, and rows that it has are not measured again: stop it when you like,
 and start it again. In the full profile a row takes about twenty minutes on two processor cores.
@@ -185,7 +185,7 @@ def read_people(folder: Path | None, corpus: Corpus) -> Judged | None:
         return None
     splits = sorted((folder / "qrels").glob("*.tsv"))
     if not splits:
-        raise ContractError("data.qrels", f"{folder.name} has no qrels/*.tsv", "without labels there is nothing to find",
+        raise ContractError("data.qrels", f"{folder.name} has no qrels/*.tsv", "nothing is labelled there",
                             "give a folder with queries.jsonl and qrels/")
     return read_judged(folder / "queries.jsonl", splits[0], corpus)
 
@@ -255,13 +255,13 @@ def _change_of(same: Sequence[Mapping], name: str) -> tuple[float, float, float]
     changes = [row["differences"][name] for row in same if name in row["differences"]]
     if not changes:
         return None
-    limits = [[math.nan if change[end] is None else change[end] for change in changes] for end in ("low", "high")]
-    return float(np.mean([change["difference"] for change in changes])), float(np.min(limits[0])), float(np.max(limits[1]))
+    low, high = ([math.nan if change[end] is None else change[end] for change in changes] for end in ("low", "high"))
+    return float(np.mean([change["difference"] for change in changes])), float(np.min(low)), float(np.max(high))
 
 
 def summary(rows: Sequence[Mapping], profile: str, on: Sequence[str] = ("test", "people")) -> list[dict]:
-    """One line for each arm: its loss, how far it fell, and the mean difference to the base over the seeds, in the widest
-    of their intervals. Rows of other profiles, and of shorter trainings than the longest, are left out."""
+    """One line for each arm: its loss, how far it fell, and the mean difference to the base over the seeds, in the
+    widest of their intervals. Rows of other profiles, and of shorter trainings than the longest, are left out."""
     lines = []
     for arm, same in _longest(rows, profile).items():
         first, last = _course_of(same)

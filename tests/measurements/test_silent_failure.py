@@ -26,8 +26,8 @@ def row(arm="questions", seed=1, profile="full", steps=88, low=0.1, difference=0
 
 
 def test_twins_share_the_end_of_their_ids_and_halves_the_document():
-    texts = {"a.sort": "Order the given items quickly. Raises nothing at all.", "b.sort": "Put the rows in order. Short.",
-             "c.join": "Put many texts together. One after the other."}
+    texts = {"a.sort": "Order the given items quickly. Raises nothing at all.",
+             "b.sort": "Put the rows in order. Short.", "c.join": "Put many texts together. One after the other."}
     twins = same_named(corpus(**texts))
     assert list(zip(twins.anchors, twins.positives)) == [("Order the given items quickly.", "Put the rows in order.")]
     assert set(halves(corpus(**texts)).positives) == {"Raises nothing at all.", "One after the other."}
@@ -55,7 +55,8 @@ def test_no_arm_lends_a_held_out_document(domain, settings):
 
 
 def test_the_course_is_the_first_and_the_last_steps():
-    log = [{"step": step, "loss": float(20 - step)} for step in range(20)] + [{"step": 4, "eval_dev_cosine_ndcg@10": 0.5}]
+    log = [{"step": step, "loss": float(20 - step)} for step in range(20)]
+    log.append({"step": 4, "eval_dev_cosine_ndcg@10": 0.5})
     assert course(log) == {"loss_first": 16.5, "loss_last": 4.5, "dev": [{"step": 4, "value": 0.5}]}
     with pytest.raises(ContractError, match="loss.diverged"):
         course([{"step": 1, "loss": float("nan")}])
