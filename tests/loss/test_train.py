@@ -128,7 +128,8 @@ def test_every_formulation_trains(domain, settings, change, dims):
 def test_triplets_and_two_symmetries_train(domain, settings):
     texts = [f"text number {i}" for i in range(40)]
     triplets = PairSet("t", "symmetric", tuple(texts[:20]), tuple(texts[20:]), (tuple(reversed(texts[20:])),))
-    trained = train_model(domain.spec.model.base, [triplets], replace(STAGE, epochs=3), with_loss(domain, name="TripletLoss"))
+    three = replace(STAGE, epochs=3)
+    trained = train_model(domain.spec.model.base, [triplets], three, with_loss(domain, name="TripletLoss"))
     assert trained.manifest["facts"]["pairs"] == {"t": 20}
     paraphrases = PairSet("paraphrases", "symmetric", tuple(texts[:20]), tuple(texts[20:]))
     both = train_model(domain.spec.model.base, [*domain.pairs, paraphrases], STAGE, domain)
