@@ -227,7 +227,7 @@ def test_matryoshka_turns_a_dot_model_into_a_cosine_one(dot_folder, domain, sett
         "model": domain.spec.model.model_copy(update={"base": str(dot_folder), "similarity": "dot", "dims": dims}),
         "loss": domain.spec.loss.model_copy(update={"scale": 1.0}),
         "index": domain.spec.index.model_copy(update={"dim": 128})})
-    made = train_model(str(dot_folder), domain.pairs, Stage("m", 1, 1e-4, dims), replace(domain, spec=spec))
+    made = train_model(str(dot_folder), domain.pairs, Stage("m", 2, 1e-4, dims), replace(domain, spec=spec))
     model = load_encoder(str(made.path / "model"), spec.model)
     assert model.similarity_fn_name == "cosine" and np.allclose(
         np.linalg.norm(encode(model, ["sort"], "query", 64), axis=1), 1, atol=1e-4)

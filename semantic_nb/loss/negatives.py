@@ -25,10 +25,14 @@ GRADES = ("identical", "near-copy", "closer")
 BY_WORDING = GRADES[:2]
 _SHARE_LIMIT = 0.05
 
+# %% ../../nbs/05_loss/negatives.ipynb #3fb3d122
 @dataclass(frozen=True)
 class Conflicts:
-    """`table[i, j]`, sparse int8, (n, n): 0, or 1 + the place in `GRADES` that says why positive j may
-    answer anchor i as well. The diagonal is 0."""
+    """Which positives may be a right answer to which other anchor, and on what grounds.
+
+    `table`: sparse int8, (n, n). Row i, column j is 0 where positive j is a proper wrong answer to anchor i; otherwise
+    1, 2 or 3 for `GRADES[0]`, `GRADES[1]` or `GRADES[2]`. The diagonal is 0.
+    """
     pairs: PairSet
     table: sparse.csr_matrix = field(repr=False)
 
@@ -97,8 +101,8 @@ def _pair_vectors(embed: _PairEmbedding, pairs: PairSet) -> tuple[np.ndarray, np
 
 # %% ../../nbs/05_loss/negatives.ipynb #e4367aad
 def find_conflicts(pairs: PairSet, embed: _PairEmbedding | None = None, margin: float = 0.02) -> Conflicts:
-    """Every cell that may be a false negative. Exact and quadratic in the number of
-    pairs; meant for up to some ten thousand.
+    """Every cell that may be a false negative; where several grades apply, the surest. Exact, and quadratic in the
+    number of pairs: meant for up to some ten thousand.
 
     Args:
         embed: a function of (texts, role), or vectors of anchors and positives, float, (n,
@@ -112,12 +116,12 @@ def find_conflicts(pairs: PairSet, embed: _PairEmbedding | None = None, margin: 
     groups = [group[text] for text in pairs.positives]
     _refuse_flood(sum(n * n for n in chain(Counter(pairs.anchors).values(), Counter(groups).values()) if n > 1))
     identical = _same_key(pairs.anchors).maximum(_same_key(pairs.positives))
-    certainty = (3 * identical).maximum(2 * _same_key(groups)).tocsr()
+    certainty = (3 * identical).maximum(2 * _same_key(groups)).tocsr()  # 3 identical, 2 near-copy, 1 closer
     if embed is not None:
         certainty = certainty + _closer_cells(*_pair_vectors(embed, pairs), certainty, margin)
     certainty = certainty - 3 * sparse.identity(len(pairs), np.int8, "csr")
     certainty.eliminate_zeros()
-    certainty.data = 4 - certainty.data
+    certainty.data = 4 - certainty.data  # from certainty to the number of the grade, 1 to 3
     return Conflicts(pairs, certainty)
 
 # %% ../../nbs/05_loss/negatives.ipynb #7ef78e79
@@ -193,6 +197,7 @@ def _by_grade(conflicts: Conflicts, batch_size: int, with_vectors: bool) -> str:
         parts.append(f"{grade} {cells:,} cells, {anchors:.1%} of anchors, {batches:.0%} of batches")
     return "; ".join(parts if with_vectors else [*parts, "closer: not looked at"])
 
+# %% ../../nbs/05_loss/negatives.ipynb #45826864
 def _conflict_rows(conflicts: Conflicts, rows: Sequence[int]) -> tuple[dict, ...]:
     "The first three cells of each grade with their texts; `row` and `other` count from 0 in the whole set."
     pairs, shown = conflicts.pairs, []

@@ -680,7 +680,7 @@ VALIDATE_FAULTS = (
     Fault("another-k", "validate", "the metric looks at ten answers, five are served",
           replace(SPEC, ("\nk = 10", "\nk = 5"))),
     Fault("only-the-loss", "validate", "nothing is evaluated during training",
-          replace(SPEC, ("eval_every = 2", "eval_every = 0"))),
+          replace(SPEC, ("eval_every = 1", "eval_every = 0"))),
     Fault("unknown-metric", "validate", "the metric is called NDCG_10",
           replace(SPEC, ('metric = "nDCG@10"', 'metric = "NDCG_10"'))),
     Fault("three-questions", "validate", "three questions are all that the test split has", edit(TEST, _three),

@@ -25,8 +25,8 @@ CHANGES = (
     ('threshold = "calibrate"', 'threshold = "calibrate"\nlabelled = "labelled.jsonl"'),
     ("max_tokens = 128", 'max_tokens = 32\nprompts = { query = "question: " }'),
     *2 * (("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"),),
-    ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.1"),
-    ("compress_epochs = 1", "compress_epochs = 0.1"), ("eval_every = 8  ", "eval_every = 2 "))
+    ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.2"),
+    ("compress_epochs = 1", "compress_epochs = 0.2"), ("eval_every = 8  ", "eval_every = 1 "))
 RANDOM_BASE = (('base = "all-MiniLM-L6-v2"', 'base = "base"'), *2 * (("dims = [384, 128]", "dims = [32, 16]"),),
                ("\ndim = 128", "\ndim = 16"))
 

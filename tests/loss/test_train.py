@@ -6,7 +6,8 @@ import pytest
 from semantic_nb.core import Artifact, ContractError
 from semantic_nb.data.records import PairSet
 from semantic_nb.encoder import load_encoder, resolve_base
-from semantic_nb.loss.train import Stage, build_loss, check_columns, mine_negatives, train_model
+from semantic_nb.loss.train import (
+    Stage, build_loss, check_columns, check_schedule, mine_negatives, train_model)
 
 STAGE = Stage("t", 2, 1e-3)
 
@@ -75,13 +76,51 @@ def test_one_anchor_makes_no_batch(domain, settings):
                     [PairSet("p", "asymmetric", ("a", "a"), ("b", "c"))], STAGE, domain)
 
 
+def numbered(count):
+    return PairSet("p", "asymmetric", tuple(f"a{i}" for i in range(count)), tuple(f"b{i}" for i in range(count)))
+
+
+def with_interval(spec, every):
+    return spec.model_copy(update={"validation": spec.validation.model_copy(update={"eval_every": every})})
+
+
+@pytest.mark.parametrize("counts, epochs, steps", [((32,), 3, 3), ((33,), 1, 2), ((30, 2), 2, 4), ((200,), 0.2, 2)])
+def test_dev_is_looked_at_before_the_last_step(spec, counts, epochs, steps):
+    pairs, stage = [numbered(count) for count in counts], Stage("s", epochs, 1e-3)
+    check_schedule(pairs, stage, with_interval(spec, steps - 1))
+    with pytest.raises(ContractError, match=f"{steps} optimizer steps, eval_every is {steps}") as refusal:
+        check_schedule(pairs, stage, with_interval(spec, steps))
+    assert refusal.value.layer == "loss.eval_every" and f"below {steps}" in refusal.value.fix
+
+
+def test_a_single_step_has_another_fix(spec):
+    with pytest.raises(ContractError) as refusal:
+        check_schedule([numbered(8)], Stage("s", 1, 1e-3), with_interval(spec, 1))
+    assert "smaller batches" in refusal.value.fix
+
+
+def test_the_schedule_is_refused_before_anything_is_trained(domain, settings, monkeypatch):
+    import semantic_nb.loss.train as loss
+    monkeypatch.setattr(loss, "_train_stage", lambda *a, **k: pytest.fail("it trained"))
+    with pytest.raises(ContractError, match="loss.eval_every"):
+        train_model(domain.spec.model.base, domain.pairs, STAGE, replace(domain, spec=with_interval(domain.spec, 99)))
+
+
+def test_as_many_steps_as_the_check_counts_are_made(domain, settings):
+    made = train_model(domain.spec.model.base, domain.pairs, STAGE, domain)
+    steps = made.manifest["facts"]["steps"]
+    check_schedule(domain.pairs, STAGE, with_interval(domain.spec, steps - 1))
+    with pytest.raises(ContractError, match=f"{steps} optimizer steps"):
+        check_schedule(domain.pairs, STAGE, with_interval(domain.spec, steps))
+
+
 @pytest.mark.parametrize("change",
                          [{"name": "CachedMultipleNegativesRankingLoss"},
                           {"directions": ("query_to_doc", "doc_to_query"), "partition_mode": "per_direction"},
                           {"hardness_mode": "in_batch_negatives", "hardness_strength": 5.0}])
 @pytest.mark.parametrize("dims", [(), (32, 16, 8)])
 def test_every_formulation_trains(domain, settings, change, dims):
-    made = train_model(domain.spec.model.base, domain.pairs, Stage("f", 1, 1e-3, dims),
+    made = train_model(domain.spec.model.base, domain.pairs, Stage("f", 2, 1e-3, dims),
                        with_loss(domain, **change))
     assert made.manifest["facts"]["steps"] >= 1
 
@@ -89,7 +128,8 @@ def test_every_formulation_trains(domain, settings, change, dims):
 def test_triplets_and_two_symmetries_train(domain, settings):
     texts = [f"text number {i}" for i in range(40)]
     triplets = PairSet("t", "symmetric", tuple(texts[:20]), tuple(texts[20:]), (tuple(reversed(texts[20:])),))
-    trained = train_model(domain.spec.model.base, [triplets], STAGE, with_loss(domain, name="TripletLoss"))
+    three = replace(STAGE, epochs=3)
+    trained = train_model(domain.spec.model.base, [triplets], three, with_loss(domain, name="TripletLoss"))
     assert trained.manifest["facts"]["pairs"] == {"t": 20}
     paraphrases = PairSet("paraphrases", "symmetric", tuple(texts[:20]), tuple(texts[20:]))
     both = train_model(domain.spec.model.base, [*domain.pairs, paraphrases], STAGE, domain)
@@ -128,7 +168,7 @@ def test_the_prompts_of_the_spec_stand_before_the_texts_in_training(domain, sett
     monkeypatch.setattr(SentenceTransformer,
                         "preprocess", lambda self, inputs, prompt=None, **k: (
                             seen.append((prompt, tuple(inputs))), own(self, inputs, prompt=prompt, **k))[1])
-    train_model(domain.spec.model.base, domain.pairs[:1], Stage("asking", 1, 1e-3), asking)
+    train_model(domain.spec.model.base, domain.pairs[:1], Stage("asking", 3, 1e-3), asking)
     anchors, positives = set(domain.pairs[0].anchors), set(domain.pairs[0].positives)
     # smaller ones are the trainer's own statistics
     trained = [(prompt, inputs) for prompt, inputs in seen if len(inputs) > 8]
