@@ -208,7 +208,8 @@ def drift(test: Questions, production: Questions, seed: int = 1) -> Finding:
     if p_form <= _LEVEL:
         scores, named = _form_contrast(test.form, production.form, np.quantile(form.null_distribution, 1 - _LEVEL))
         rows += _furthest(scores, production, drawn[1], "form")
-    evidence = (f"{len(production.texts)} production against {len(test.texts)} test queries: meaning "
+    evidence = (f"{_in_words(test.form, production.form, p_form <= _LEVEL, p_meaning <= _LEVEL)}\n"
+                f"{len(production.texts)} production against {len(test.texts)} test queries: meaning "
                 f"{p_text(p_meaning)} (energy coefficient {meaning.statistic:.4f}, 95 % of random labels below "
                 f"{np.quantile(meaning.null_distribution, 1 - _LEVEL):.4f}), form {p_text(p_form)}{named}; "
                 "Holm-adjusted")
@@ -216,6 +217,15 @@ def drift(test: Questions, production: Questions, seed: int = 1) -> Finding:
         return Finding("validate.drift", "ok", 0, evidence)
     return Finding("validate.drift", "doubt", len(production.texts), evidence,
                    "judge questions like these and put them into the evaluation set, before retraining", tuple(rows))
+
+# %% ../../nbs/09_validate/confidence.ipynb #dcdcf677
+def _in_words(test: np.ndarray, production: np.ndarray, form: bool, meaning: bool) -> str:
+    "The two forms in words, and what differs beyond chance."
+    (words, marks), (live_words, live_marks) = ((np.median(np.expm1(side[:, 0])), side[:, 2].mean())
+                                                for side in (test, production))
+    differs = " and ".join(["in form"] * form + ["in subject"] * meaning) or "in nothing that chance does not explain"
+    return (f"a typical production question has {live_words:.0f} words, a typical test question {words:.0f}; "
+            f"{live_marks:.0%} against {marks:.0%} hold a question mark; they differ {differs}.")
 
 # %% ../../nbs/09_validate/confidence.ipynb #6f1b062f
 def _witness(test: np.ndarray, production: np.ndarray) -> np.ndarray:
