@@ -54,7 +54,7 @@ def exercise_3(size: int | None = None, share: float | None = None) -> str:
         return "Two answers are needed: the size that dev recommends, and the share that it keeps on test."
     spec = load_spec()
     domain = load_domain(spec)
-    model = load_encoder(train(domain, str).path, spec.model)
+    model = load_encoder(train(domain, lambda line: None).path, spec.model)
     rows = truncation_audit(model, domain).rows
     full = rows[0]["dim"]
     if size != min((row["dim"] for row in rows if row["kept"] >= 1 - SHARP_DROP / 2), default=full):

@@ -47,7 +47,7 @@ def exercise_3(nprobe: int | None = None) -> str:
         return "Try one number of lists after another, and compare the score with that of the exact search."
     spec = load_spec()
     domain = load_domain(spec)
-    test, model = domain.splits[spec.validation.test], load_encoder(train(domain, str).path, spec.model)
+    test, model = domain.splits[spec.validation.test], load_encoder(train(domain, lambda line: None).path, spec.model)
     documents = truncate(corpus_vectors(model, domain.corpus), spec.index.dim, model.similarity_fn_name)
     queries = encode(model, list(test.queries.values()), "query", spec.index.dim)
     lists = lists_for(len(documents))
