@@ -91,7 +91,7 @@ from .model import Gate
 from .spec import SHARP_DROP, PipelineSpec
 from .validate.confidence import MIN_QUERIES
 
-# %% ../nbs/10_diagnose/layers.ipynb #31984b60
+# %% ../nbs/10_diagnose/layers.ipynb #9af2445c
 def stages_of(runs: Runs, spec: PipelineSpec, split: str, shipped: bool = True) -> dict[str, Run]:
     "The stages of a finished run on one split; where the gate kept the base, the chain leads through the base."
     full, dim = spec.model.dims[0], spec.index.dim
@@ -100,18 +100,19 @@ def stages_of(runs: Runs, spec: PipelineSpec, split: str, shipped: bool = True) 
     chain = {"BM25": ("BM25", None), "base": ("base", full), **middle, "served index": ("served", dim)}
     return {name: runs.of(*system, split) for name, system in chain.items()}
 
+# %% ../nbs/10_diagnose/layers.ipynb #86e3cc02
 def _training_stages(runs: Runs, spec: PipelineSpec, split: str) -> dict[str, Run]:
     "Base, stage 1 and stage 2 at full size on one split."
     systems = {"base": "base", "learned (stage 1)": "stage 1", "compressed (stage 2)": "stage 2"}
     return {name: runs.of(system, spec.model.dims[0], split) for name, system in systems.items()}
 
-# %% ../nbs/10_diagnose/layers.ipynb #3db1229a
+# %% ../nbs/10_diagnose/layers.ipynb #0a6a31d2
 def budgets_of(spec: PipelineSpec) -> dict[str, float]:
     "What may be lost on the way to a stage, as a share of the stage before; nothing where no budget is given."
     return {"tuned, served size": SHARP_DROP, "base, served size": SHARP_DROP, "compressed (stage 2)": SHARP_DROP,
             "served index": 1 - spec.index.recall_target}
 
-# %% ../nbs/10_diagnose/layers.ipynb #7cc57f39
+# %% ../nbs/10_diagnose/layers.ipynb #30a06c9d
 def steps_table(steps: Sequence[Step]) -> Table:
     "The steps for people."
     return Table([{"stage": s.stage, "layer": s.layer, "value": str(s.value),
@@ -119,7 +120,7 @@ def steps_table(steps: Sequence[Step]) -> Table:
                    if math.isfinite(s.change.low) else "none",
                    "relative": f"{s.share:+.0%}", "may lose": f"{s.budget:.0%}", "status": s.status} for s in steps])
 
-# %% ../nbs/10_diagnose/layers.ipynb #7d04844c
+# %% ../nbs/10_diagnose/layers.ipynb #3025e5fd
 _ORDER = ("data", "loss", "model", "index", "cluster", "validate")
 _NEXT = {"data": "read the rows that the check lists, correct the pairs, and train again",
          "loss": "look at the pairs first (symmetry, mixture, number), then choose directions and negatives on dev",
@@ -132,6 +133,7 @@ _NEXT = {"data": "read the rows that the check lists, correct the pairs, and tra
          "validate": "label more questions, of the kind that people ask in production, before changing anything else",
          "cluster": "look at the embedding space first, then at method, k or threshold"}
 
+# %% ../nbs/10_diagnose/layers.ipynb #0ca8b2d4
 def _sentence(step: Step, index_type: str) -> str:
     "Layer, evidence and next step."
     kind = index_type.removesuffix("pq") if step.layer == "index" else step.stage
@@ -139,7 +141,7 @@ def _sentence(step: Step, index_type: str) -> str:
     return (f"{step.layer}: from {step.before} to {step.stage} the score changes by {step.change} "
             f"({step.share:+.0%}, {step.budget:.0%} allowed). Next: {advice}.")
 
-# %% ../nbs/10_diagnose/layers.ipynb #1e28b074
+# %% ../nbs/10_diagnose/layers.ipynb #90fc458d
 def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, detectable: str = "",
              training: Sequence[Step] = (), index_type: str = "") -> tuple[str, str, str]:
     """The layer to blame first, the status and the sentence. `training`: the steps of a training whose result is not
@@ -167,7 +169,7 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
         return sharp[0].layer, "doubt", f"{doubted} {detectable}".strip()
     return "", "ok", f"No layer fails{_largest_loss(by_loss[0])}. {detectable}".strip()
 
-# %% ../nbs/10_diagnose/layers.ipynb #c41dfe1b
+# %% ../nbs/10_diagnose/layers.ipynb #2b4875f0
 def _largest_loss(step: Step) -> str:
     if step.change.difference >= 0:
         return ""
@@ -179,12 +181,9 @@ def _largest_loss(step: Step) -> str:
 # %% ../nbs/10_diagnose/layers.ipynb #6fe80678
 @dataclass(frozen=True)
 class RoleProbe:
-    """Do the roles matter, and do questions gather with questions?
-
-    `swapped`: questions encoded as documents against questions, or None where both roles have the same prompt; `crowd`:
-    share of questions among the `k` neighbours of a question; `blind`: that share if neighbours were drawn at random;
-    `reverse`: share of relevant documents whose nearest question is one that they answer.
-    """
+    """Do questions gather with questions? `swapped`: questions encoded as documents against questions, or None where
+    both roles have one prompt; `crowd`: share of questions among the `k` neighbours of a question, `blind`: at random;
+    `reverse`: share of relevant documents whose nearest question is one that they answer."""
     swapped: Comparison | None
     crowd: float
     blind: float
@@ -205,14 +204,13 @@ def role_probe(model: "SentenceTransformer", domain: Domain, split: str) -> Role
     questions = encode(model, list(judged.queries.values()), "query", spec.index.dim)
     neighbours = _knn_rows(questions, np.concatenate([questions, documents]), spec.validation.k + 1)
     others = neighbours != np.arange(len(questions))[:, None]
-    answered = _rows_of_answers(judged, domain.corpus)
-    questions_of = {row: {i for i, rows in enumerate(answered) if row in rows} for row in set().union(*answered)}
-    relevant = sorted(questions_of)
-    back = _knn_rows(documents[relevant], questions, 1)[:, 0]
+    answers = _rows_of_answers(judged, domain.corpus)
+    questions_of = {row: {i for i, rows in enumerate(answers) if row in rows} for row in sorted(set().union(*answers))}
+    back = _knn_rows(documents[list(questions_of)], questions, 1)[:, 0]
     return RoleProbe(_swap_roles(model, domain, judged, documents, questions),
                      float((neighbours < len(questions))[others].mean()),
                      len(questions) / (len(questions) + len(documents)),
-                     float(np.mean([query in questions_of[row] for row, query in zip(relevant, back)])),
+                     float(np.mean([query in questions_of[row] for row, query in zip(questions_of, back)])),
                      spec.validation.k)
 
 # %% ../nbs/10_diagnose/layers.ipynb #2c97c290
@@ -221,10 +219,12 @@ def _rows_of_answers(judged: Judged, corpus: Corpus) -> list[set[int]]:
     return [{corpus.position[d] for d, grade in judged.qrels[query].items() if grade > 0 and d in corpus.position}
             for query in judged.queries]
 
+# %% ../nbs/10_diagnose/layers.ipynb #51af4e43
 def _knn_rows(queries: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
     import faiss
     return faiss.knn(queries, np.ascontiguousarray(vectors), min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)[1]
 
+# %% ../nbs/10_diagnose/layers.ipynb #90f5e054
 def _swap_roles(model: "SentenceTransformer", domain: Domain, judged: Judged, documents: np.ndarray,
                 questions: np.ndarray) -> Comparison | None:
     if model.prompts.get("query", "") == model.prompts.get("document", ""):
@@ -263,6 +263,7 @@ def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str, 
                    f"{share.value:.0%} of {share.n} questions are closer to their own answers than to another's",
                    "" if status == "ok" else "compare the ids of queries and judgments")
 
+# %% ../nbs/10_diagnose/layers.ipynb #901b2976
 def _next_disjoint(answers: Sequence[set[int]], i: int) -> int:
     "The next question that shares no answer with question `i`, or -1."
     rest = (*range(i + 1, len(answers)), *range(i))
