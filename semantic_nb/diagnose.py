@@ -120,12 +120,12 @@ def steps_table(steps: Sequence[Step]) -> Table:
                    if math.isfinite(s.change.low) else "none",
                    "relative": f"{s.share:+.0%}", "may lose": f"{s.budget:.0%}", "status": s.status} for s in steps])
 
-# %% ../nbs/10_diagnose/layers.ipynb #3025e5fd
+# %% ../nbs/10_diagnose/layers.ipynb #f6f10797
 _ORDER = ("data", "loss", "model", "index", "cluster", "validate")
 _NEXT = {"data": "read the rows that the check lists, correct the pairs, and train again",
          "loss": "look at the pairs first (symmetry, mixture, number), then choose directions and negatives on dev",
          "base": "read what counting words finds and the base does not, then compare other bases at full size",
-         "model": "serve the size that the truncation audit recommends, or give the training more of the small sizes",
+         "model": "serve a size without a sharp drop, see the truncation audit, or train more of the small sizes",
          "index": "search exactly to see what the index loses, then build it again from the model that asks",
          "flat": "a flat index is exact, so other vectors lie in it: build it again from the model that asks",
          "ivf": "search exactly to see what the index loses, then raise nprobe, or train fewer lists",
@@ -133,15 +133,15 @@ _NEXT = {"data": "read the rows that the check lists, correct the pairs, and tra
          "validate": "label more questions, of the kind that people ask in production, before changing anything else",
          "cluster": "look at the embedding space first, then at method, k or threshold"}
 
-# %% ../nbs/10_diagnose/layers.ipynb #0ca8b2d4
+# %% ../nbs/10_diagnose/layers.ipynb #fe7ac428
 def _sentence(step: Step, index_type: str) -> str:
-    "Layer, evidence and next step."
+    "Evidence and next step."
     kind = index_type.removesuffix("pq") if step.layer == "index" else step.stage
     advice = _NEXT.get(kind, _NEXT[step.layer])
-    return (f"{step.layer}: from {step.before} to {step.stage} the score changes by {step.change} "
+    return (f"from {step.before} to {step.stage} the score changes by {step.change} "
             f"({step.share:+.0%}, {step.budget:.0%} allowed). Next: {advice}.")
 
-# %% ../nbs/10_diagnose/layers.ipynb #90fc458d
+# %% ../nbs/10_diagnose/layers.ipynb #216a5836
 def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, detectable: str = "",
              training: Sequence[Step] = (), index_type: str = "") -> tuple[str, str, str]:
     """The layer to blame first, the status and the sentence. `training`: the steps of a training whose result is not
@@ -156,7 +156,7 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
         advice = first.fix or _NEXT[first.layer]
         return first.layer, "fail", f"{first.layer}: {first.evidence} ({first.id}). Next: {advice}."
     if lost:
-        return lost[0].layer, "fail", _sentence(lost[0], index_type)
+        return lost[0].layer, "fail", f"{lost[0].layer}: {_sentence(lost[0], index_type)}"
     if steps and steps[-1].change.n < MIN_QUERIES:
         few = f"Not enough evidence: {steps[-1].change.n} questions cannot show which layer loses them."
         return "", "doubt", f"{few} {detectable}".strip()
@@ -165,7 +165,7 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
                 f"loss: training bought nothing that the questions can show ({gate.metric} at {gate.dim}: "
                 f"{gate.comparison}), and the base is served. Next: {_NEXT['loss']}.")
     if sharp := [step for step in by_loss if step.status == "doubt" and -step.share > step.budget]:
-        doubted = f"No layer fails. In doubt is {_sentence(sharp[0], index_type)}"
+        doubted = f"No layer fails, but {sharp[0].layer} is in doubt: {_sentence(sharp[0], index_type)}"
         return sharp[0].layer, "doubt", f"{doubted} {detectable}".strip()
     return "", "ok", f"No layer fails{_largest_loss(by_loss[0])}. {detectable}".strip()
 
