@@ -100,11 +100,11 @@ def draw_audit(audits: Mapping[str, Audit], metric: str) -> None:
     first = next(iter(audits.values()))
     limit = (1 - SHARP_DROP) * first.rows[0]["value"]
     ax.axhline(limit, color=COLOURS["red"], ls=":")
-    ax.text(dims[-1] * 0.65, limit, f"below: a sharp drop (over {SHARP_DROP:.0%})", color=COLOURS["red"], va="bottom")
+    ax.text(dims[-1] * 0.52, limit, f"below: a sharp drop (over {SHARP_DROP:.0%})", color=COLOURS["red"], va="bottom")
     ax.annotate(f"{first.recommended} recommended", (first.recommended, 0), (first.recommended, limit / 4), ha="center",
                 color=COLOURS["blue"], arrowprops={"arrowstyle": "->", "color": COLOURS["blue"]})
     ax.set(xscale="log", xticks=dims, xticklabels=dims, xlabel="dimensions (4 bytes each)", ylabel=metric,
-           ylim=(0, None), xlim=(dims[-1] * 0.6, dims[0] * 1.2))
+           ylim=(0, None), xlim=(dims[-1] * 0.5, dims[0] * 1.2))
     ax.minorticks_off()
 
 # %% ../../nbs/09_validate/audit.ipynb #5a7812e3
