@@ -165,7 +165,7 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
                 f"loss: training bought nothing that the questions can show ({gate.metric} at {gate.dim}: "
                 f"{gate.comparison}), and the base is served. Next: {_NEXT['loss']}.")
     if sharp := [step for step in by_loss if step.status == "doubt" and -step.share > step.budget]:
-        doubted = f"No layer fails, but {sharp[0].layer} is in doubt: {_sentence(sharp[0], index_type)}"
+        doubted = f"No layer fails, but the {sharp[0].layer} layer is in doubt: {_sentence(sharp[0], index_type)}"
         return sharp[0].layer, "doubt", f"{doubted} {detectable}".strip()
     return "", "ok", f"No layer fails{_largest_loss(by_loss[0])}. {detectable}".strip()
 

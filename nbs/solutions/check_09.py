@@ -22,7 +22,7 @@ def exercise_1(rule: str | None = None) -> str:
         parse_spec(raw, spec.folder)
     except ContractError as error:
         if rule in {error.layer, *(one.layer for one in error.more)}:
-            return "Well done: a choice and its judge need different questions, and the rule says so before any training."
+            return "Well done: a choice and its judge need different questions, and the rule says so early."
     return f"{rule!r} does not refuse it. The id stands in brackets at the beginning of the refusal."
 
 
@@ -32,7 +32,7 @@ def exercise_2(judged: Judged | None = None, run: Mapping | None = None, test: J
         return "Make a `Judged` with fewer judgments: leave out the highest grade of every second question."
     if list(judged.queries) != list(test.queries) or set(judged.qrels) != set(test.qrels):
         return "Keep all questions, and an entry in `qrels` for each of them; only judgments are lost."
-    if any(test.qrels[query].get(hit) != grade for query, grades in judged.qrels.items() for hit, grade in grades.items()):
+    if any(not set(grades.items()) <= set(test.qrels[query].items()) for query, grades in judged.qrels.items()):
         return "Some grades are new or changed. Only leave judgments out."
     best = {query: max(grades.values(), default=0) for query, grades in test.qrels.items()}
     lost = [query for query, grades in test.qrels.items()

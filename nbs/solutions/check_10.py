@@ -37,7 +37,8 @@ def exercise_2(diagnosis: Diagnosis | None = None) -> str:
     if last.change.difference >= 0:
         return "The served index loses nothing in this diagnosis. Were the broken runs handed over?"
     if last.status != "fail" or diagnosis.layer != "index":
-        return f"The served index loses {last.change.difference:+.3f}, and the diagnosis names {diagnosis.layer or 'none'}."
+        named = diagnosis.layer or "no layer"
+        return f"The served index loses {last.change.difference:+.3f}, and the diagnosis names {named}."
     return f"Well done: the index is named, as it should be ({last.share:+.0%}); all stages before it are untouched."
 
 
