@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+# %% ../nbs/10_diagnose/checks.ipynb #d407597e
 from .core import ContractError, Estimate, Settings
 from .data.clicks import filter_clicks
 from .data.domain import load_corpus, load_domain
@@ -151,8 +152,8 @@ def _file_source(path: Path, symmetry: str) -> DataSource:
     rows = read_rows(path)
     columns, folder = set(rows[0]), path.parent
     if {"query", "document", "position"} <= columns:
-        has_spec = (folder / "spec.toml").is_file()
-        corpus = load_corpus(load_spec(folder / "spec.toml")) if has_spec else read_corpus(folder / "corpus.jsonl")
+        declared, corpus_file = folder / "spec.toml", folder / "corpus.jsonl"
+        corpus = load_corpus(load_spec(declared)) if declared.is_file() else read_corpus(corpus_file)
         filtered = filter_clicks(rows, corpus, path.stem)
         return DataSource(path.name, (filtered.pairs,), corpus=corpus, findings=filtered.findings)
     if {"anchor", "positive"} <= columns:
@@ -161,8 +162,7 @@ def _file_source(path: Path, symmetry: str) -> DataSource:
         return DataSource(path.name, (pairs,), findings=findings)
     if "text" in columns:
         return DataSource(path.name, texts={"text": [str(row["text"] or "") for row in rows]})
-    raise ContractError("data.columns", f"{path.name} has {', '.join(rows[0])}",
-                        "the kind of a file is read from its columns",
+    raise ContractError("data.columns", f"{path.name} has {', '.join(rows[0])}", "columns tell the kind of a file",
                         "name them anchor and positive, or query, document and position, or text")
 
 # %% ../nbs/10_diagnose/checks.ipynb #734b3999
@@ -204,6 +204,7 @@ def _leak_findings(source: DataSource, against: DataSource | None) -> list[Findi
     return [replace(finding, id=f"{finding.id}.{name}") for name, side in held_out.items()
             for train in known for finding in find_leaks(side, train).findings]
 
+# %% ../nbs/10_diagnose/checks.ipynb #f5b731cb
 def _train_side(source: DataSource) -> list[Judged | PairSet | Sequence[str]]:
     if source.splits and not source.spec:  # a BEIR folder: its pairs may be those of another split
         return [source.splits["train"]] if "train" in source.splits else []
@@ -214,21 +215,18 @@ _AnySource = Path | str | PairSet | DataSource | Sequence[str]
 _DEMO_MODEL = ModelSpec(base="all-MiniLM-L6-v2", similarity="cosine", dims=(384,), max_tokens=128)
 _DEMO_BATCH = 64
 
+# %% ../nbs/10_diagnose/checks.ipynb #0e3eaf87
 def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetry: str = "", split: str = "",
                model: "SentenceTransformer | str | None" = None, say: Callable[[str], None] = print) -> list[Finding]:
-    """Check data of any kind before anything is trained on it.
+    """Check data of any kind before anything is trained on it; `say` is called with a line before each step.
 
     Args:
         source: the path of a spec.toml, a BEIR folder or a file (pairs, clicks, texts); a `PairSet`, a `DataSource`, or
             a list of texts.
         against: what is trained on, of the same kinds; reports what leaks from it.
-        symmetry: what the pairs are declared to be, `symmetric` or `asymmetric`; empty: say what is observed.
-        split: for a BEIR folder, the one split to compare with train.
-        model: counts tokens and looks for false negatives: a loaded one, or a folder or name. None: the spec's base.
-        say: called with a line before each step.
-    Raises:
-        ContractError: `data.symmetry` for a symmetry that there is not, `data.source` for what is no source, and
-            whatever the readers refuse.
+        symmetry, split: declared symmetry of the pairs (empty: say what is observed); the split of a BEIR folder.
+        model: counts tokens, looks for false negatives; loaded, or its folder or name. None: the spec's base.
+    Raises `data.symmetry` for an unknown symmetry, `data.source` for no source, and what the readers refuse.
     """
     if symmetry not in ("", "symmetric", "asymmetric"):
         raise ContractError("data.symmetry", f"symmetry {symmetry!r}", "a relation has one symmetry",
@@ -244,8 +242,7 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
         say(f"{pairs.name}: {len(pairs):,} pairs: symmetry, direction, mixture")
         findings += check_pairs(pairs, reason)
         say(f"{pairs.name}: false negatives")
-        batch_size = spec.training.batch_size if spec else _DEMO_BATCH
-        findings.append(false_negatives(pairs, partial(encode, model), batch_size))
+        findings += [false_negatives(pairs, partial(encode, model), spec.training.batch_size if spec else _DEMO_BATCH)]
     say("lengths")
     findings += _length_findings(given, model)
     say("copies and leakage")

@@ -58,6 +58,7 @@ def _read(path: Path) -> list[str]:
     return [_MAGIC.sub(lambda line: f"{line[1]}pass" + "\n" * line[0].count("\n"), cell)
             for cell in cells if cell.strip()]
 
+# %% ../nbs/10_diagnose/lint.ipynb #958a05d2
 def _unread(error: BaseException) -> LintRule:
     "The doubt about what could not be read, with its reason and without the path of the file."
     reason = getattr(error, "msg", None) or getattr(error, "strerror", None) or error
@@ -74,6 +75,7 @@ class Written(NamedTuple):
 
 _NOTHING = Written("?", "?")
 
+# %% ../nbs/10_diagnose/lint.ipynb #8ca02cc0
 @dataclass
 class ScriptFile:
     """A script or a notebook as one module, and everything that each of its names is bound to.
@@ -134,6 +136,7 @@ def _bindings(node: ast.AST) -> Iterator[tuple[ast.AST, str, ast.AST]]:
               | ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name))):
             yield node, name, _UNKNOWN
 
+# %% ../nbs/10_diagnose/lint.ipynb #8fcc9a81
 def _imported(node: ast.AST) -> list[tuple[ast.alias, str]]:
     "The parts of an import statement with their full names; a relative import is never one of the library."
     home = f"{'.' * node.level}{node.module or ''}." if isinstance(node, ast.ImportFrom) else ""
@@ -149,6 +152,7 @@ def _behind(node: ast.AST, file: ScriptFile) -> ast.AST | None:
             return values[0] if len(values) == 1 else _UNKNOWN
     return None
 
+# %% ../nbs/10_diagnose/lint.ipynb #7a990786
 def written(node: ast.AST, file: ScriptFile) -> Written:
     "An expression in full: every name is replaced by what it stands for, or by `?` where the file does not show it."
     if node not in file.written:
@@ -157,6 +161,7 @@ def written(node: ast.AST, file: ScriptFile) -> Written:
         file.written[node] = _write(node, file) if behind is None else written(behind, file)
     return file.written[node]
 
+# %% ../nbs/10_diagnose/lint.ipynb #fb2b7186
 def _write(node: ast.AST, file: ScriptFile) -> Written:
     match node:
         case ast.Constant() | ast.Dict():
@@ -184,6 +189,7 @@ def _result(node: ast.Call, file: ScriptFile) -> Written:
     made = name.removesuffix(".load")  # `X.load(path)` makes an X
     return _NOTHING if name == "?" else Written(f"{made}()", text.replace(f"{name}(", f"{made}(", 1), node)
 
+# %% ../nbs/10_diagnose/lint.ipynb #7510f152
 def written_call(node: ast.Call, file: ScriptFile) -> Written:
     "A call in full. None counts as an argument that is left out, and so does what `**` may add to a model."
     name, text, _ = written(node.func, file)
@@ -239,6 +245,7 @@ def _given(use: Written, file: ScriptFile) -> set[ast.AST | None]:
     "The calls that made the object and the arguments of a call."
     return {written(part, file).node for part in (use.node.func, *use.node.args)} - {None}
 
+# %% ../nbs/10_diagnose/lint.ipynb #8ef27ce1
 def _faults(file: ScriptFile) -> Iterator[tuple[ast.AST, LintRule]]:
     "The rules that a file breaks, each with the node to blame. Vectors and indexes are certain until handed over."
     nodes, code = list(ast.walk(file.tree)), ast.unparse(file.tree)
@@ -272,6 +279,7 @@ def _alarms(file: ScriptFile, name: str) -> list[Alarm]:
     return [Alarm(name, line, cell, rule.id, rule.id.partition(".")[0], rule.status, rule.symptom, rule.instead)
             for (cell, line, *_), rule in sorted(found.items())]
 
+# %% ../nbs/10_diagnose/lint.ipynb #3945e718
 def lint_text(text: str, name: str = "script.py") -> list[Alarm]:
     "The faults in the text of one script, by line. Nothing is executed."
     return _alarms(parse_script([text]), name)

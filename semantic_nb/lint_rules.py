@@ -75,6 +75,8 @@ OLD_ARGUMENTS = {
         "evaluation_strategy": "eval_strategy", "no_cuda": "use_cpu", "warmup_ratio": "warmup_steps, below 1",
         "group_by_length": 'train_sampling_strategy="group_by_length"', "save_safetensors": "nothing: the only format"},
 }
+
+# %% ../nbs/10_diagnose/lint_rules.ipynb #e07d65fa
 _CALL = r"st\.(SentenceTransformer\(\)\.)?{}(_query|_document)?"
 _RENAMED = [LintRule("model.renamed_method", "fail", old, new, rf"st\.SentenceTransformer(\(\))?\.{old}")
             for old, new in OLD_METHODS.items()]

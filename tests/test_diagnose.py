@@ -10,11 +10,12 @@ from semantic_nb.diagnose import (
     _untouched, budgets_of, conclude, judgments_finding, role_probe, stages_of, steps_table, waterfall)
 from semantic_nb.measure import Runs, compare
 from semantic_nb.model import Gate
+from semantic_nb.spec import SHARP_DROP
 
 N = 60
 QUERIES = [f"q{i}" for i in range(N)]
 JUDGED = Judged({q: q for q in QUERIES}, {q: {f"d{q}": 1} for q in QUERIES})
-BUDGETS = {"tuned, served size": 0.15, "served index": 0.02}
+BUDGETS = {"tuned, served size": SHARP_DROP, "served index": 0.02}
 
 
 def run(right, seed=0):
@@ -52,6 +53,21 @@ def test_the_step_that_lost_names_the_layer(stage, level, layer):
 
 def test_a_loss_within_the_budget_is_no_failure():
     assert [step.status for step in chain(**{"tuned, served size": 0.63, "served index": 0.63})][2] in ("ok", "doubt")
+
+
+def test_a_sharp_drop_whose_interval_reaches_into_the_budget_is_a_doubt_with_its_fix():
+    steps = chain(**{"tuned, served size": 0.58, "served index": 0.58})
+    layer, status, sentence = conclude(steps, (), gate())
+    assert steps[2].status == "doubt" and -steps[2].share > SHARP_DROP
+    assert (layer, status) == ("model", "doubt") and "truncation audit" in sentence and sentence.startswith("No layer fails, but the model layer")
+    assert conclude(chain(**{"served index": 0.1}), (), gate())[1] == "fail"
+
+
+@pytest.mark.parametrize("kind, advice", [("flat", "exact"), ("ivf", "nprobe"), ("ivfpq", "nprobe"),
+                                          ("hnsw", "efSearch"), ("", "build it again")])
+def test_the_advice_fits_the_type_of_the_index(kind, advice):
+    sentence = conclude(chain(**{"served index": 0.1}), (), gate(), index_type=kind)[-1]
+    assert advice in sentence and ("nprobe" in sentence) == kind.startswith("ivf")
 
 
 def test_a_failed_check_comes_before_any_metric_and_the_earliest_layer_first():
@@ -114,7 +130,7 @@ def test_a_whole_run_is_diagnosed_and_written(domain_folder, spec, settings):
 
 def test_a_stage_that_destroyed_what_was_learned_is_named_though_it_is_not_served():
     training = waterfall({"base": run(0.5), "learned (stage 1)": run(0.7), "compressed (stage 2)": run(0.05)},
-                         JUDGED, "nDCG@10", {"compressed (stage 2)": 0.15})
+                         JUDGED, "nDCG@10", {"compressed (stage 2)": SHARP_DROP})
     assert conclude(chain(), (), gate(ship=False), "", training)[:2] == ("model", "fail")
 
 

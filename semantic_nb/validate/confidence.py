@@ -89,6 +89,7 @@ def question_form(texts: Sequence[str], corpus: Corpus) -> np.ndarray:
     vocabulary = set(_WORD.findall("\n".join(corpus.passages).lower()))
     return np.array([_question_row(text, vocabulary) for text in texts], float).reshape(-1, len(_QUESTION_FEATURES))
 
+# %% ../../nbs/09_validate/confidence.ipynb #0e85891b
 def _question_row(text: str, vocabulary: set[str]) -> tuple[float, ...]:
     words, pieces, characters = _WORD.findall(text.lower()), text.split(), "".join(text.split())
     shares = ([not character.isalpha() for character in characters], [character.isupper() for character in characters],
@@ -109,6 +110,7 @@ def _permutation_test(statistic: Callable[[np.ndarray], np.ndarray], n: int, m: 
     return permutation_test((np.arange(n), np.arange(n, n + m)), by_rows, n_resamples=999, vectorized=True,
                             alternative="greater", axis=-1, rng=seed)
 
+# %% ../../nbs/09_validate/confidence.ipynb #f1697703
 def _require_comparable(test: np.ndarray, production: np.ndarray) -> None:
     broken = sum(int((~np.isfinite(side)).sum()) for side in (test, production))
     if broken or not len(test) or not len(production) or test.shape[1] != production.shape[1]:
@@ -132,6 +134,7 @@ def form_test(test: np.ndarray, production: np.ndarray, seed: int = 1) -> "Permu
         return np.abs(labels @ scores * (1 / many + 1 / (len(scores) - many))).max(axis=-1)
     return _permutation_test(largest_difference, len(test), len(production), seed)
 
+# %% ../../nbs/09_validate/confidence.ipynb #09379c14
 def _standardised(test: np.ndarray, production: np.ndarray) -> np.ndarray:
     "Both sides in standard deviations from their common mean, shape (n + m, f); 0 where a column is constant."
     both = np.vstack([test, production])
@@ -207,7 +210,8 @@ def drift(test: Questions, production: Questions, seed: int = 1) -> Finding:
     if p_form <= _LEVEL:
         scores, named = _form_contrast(test.form, production.form, np.quantile(form.null_distribution, 1 - _LEVEL))
         rows += _furthest(scores, production, drawn[1], "form")
-    evidence = (f"{len(production.texts)} production against {len(test.texts)} test queries: meaning "
+    evidence = (f"{_in_words(test.form, production.form, p_form <= _LEVEL, p_meaning <= _LEVEL)}\n"
+                f"{len(production.texts)} production against {len(test.texts)} test queries: meaning "
                 f"{p_text(p_meaning)} (energy coefficient {meaning.statistic:.4f}, 95 % of random labels below "
                 f"{np.quantile(meaning.null_distribution, 1 - _LEVEL):.4f}), form {p_text(p_form)}{named}; "
                 "Holm-adjusted")
@@ -216,6 +220,15 @@ def drift(test: Questions, production: Questions, seed: int = 1) -> Finding:
     return Finding("validate.drift", "doubt", len(production.texts), evidence,
                    "judge questions like these and put them into the evaluation set, before retraining", tuple(rows))
 
+# %% ../../nbs/09_validate/confidence.ipynb #a42e6289
+def _in_words(test: np.ndarray, production: np.ndarray, form: bool, meaning: bool) -> str:
+    "The two forms in words, and what differs beyond chance."
+    (words, marks), (live_words, live_marks) = ((np.median(np.expm1(side[:, 0])), side[:, 2].mean())
+                                                for side in (test, production))
+    differs = " and ".join(["in form"] * form + ["in subject"] * meaning) or "in nothing that chance does not explain"
+    return (f"a typical production question has {live_words:.0f} words, a typical test question {words:.0f}; "
+            f"{live_marks:.0%} against {marks:.0%} hold a question mark; they differ {differs}.")
+
 # %% ../../nbs/09_validate/confidence.ipynb #6f1b062f
 def _witness(test: np.ndarray, production: np.ndarray) -> np.ndarray:
     """How much nearer each production query is to the other production queries than to the test
@@ -223,10 +236,12 @@ def _witness(test: np.ndarray, production: np.ndarray) -> np.ndarray:
     from scipy.spatial.distance import cdist
     return cdist(production, test).mean(axis=1) - cdist(production, production).sum(axis=1) / (len(production) - 1)
 
+# %% ../../nbs/09_validate/confidence.ipynb #ecbd612d
 def _furthest(scores: np.ndarray, production: Questions, numbers: np.ndarray, what: str) -> list[dict]:
     return [{"number": int(numbers[i]), "differs in": what, "text": " ".join(production.texts[i].split())[:160]}
             for i in np.argsort(-scores, kind="stable")[:5]]
 
+# %% ../../nbs/09_validate/confidence.ipynb #cba4470a
 def _form_contrast(test: np.ndarray, production: np.ndarray, limit: float) -> tuple[np.ndarray, str]:
     "How far production queries lie in the direction in which the forms differ; the features that differ by `limit`."
     live = _standardised(test, production)[len(test):]
@@ -267,6 +282,7 @@ def production_gap(test: np.ndarray, production: np.ndarray, metric: str, seed: 
         return Finding("validate.production", "ok", 0, evidence)
     return Finding("validate.production", "fail", len(production), evidence, "fix the evaluation set before retraining")
 
+# %% ../../nbs/09_validate/confidence.ipynb #bdb003f2
 def production_warning(test: np.ndarray, production: np.ndarray, metric: str, seed: int = 1,
                        resamples: int = 5000) -> str:
     "The first line of a report if production scores lower than the test (see `production_gap`); else empty."

@@ -222,6 +222,14 @@ def test_few_or_repeated_queries_are_not_enough(n, repeated):
         assert found.status == "doubt" and found.evidence.startswith("not enough evidence: ") and not found.rows
 
 
+def test_the_first_line_of_a_drift_is_a_sentence_for_people():
+    from semantic_nb.validate.confidence import _in_words
+    form = lambda words, mark: np.tile([np.log1p(words), 0, mark, 0, 0, 0, 0, 0], (30, 1))
+    text = _in_words(form(7, 0), form(14, 1), True, False)
+    assert "has 14 words, a typical test question 7" in text and "100% against 0%" in text and "in form" in text
+    assert "\n" in drift(sample(40, 15), sample(40, 16)).evidence
+
+
 def test_a_collapsed_encoder_is_no_evidence_of_sameness():
     flat = lambda q: replace(q, vectors=np.ones_like(q.vectors))
     assert drift(flat(sample(40, 15)), flat(sample(40, 16))).evidence.startswith("not enough evidence: ")
