@@ -674,6 +674,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'semantic_nb.spec._Section': ('spec.html#_section', 'semantic_nb/spec.py'),
                                   'semantic_nb.spec._TrainingSpec': ('spec.html#_trainingspec', 'semantic_nb/spec.py'),
                                   'semantic_nb.spec._ValidationSpec': ('spec.html#_validationspec', 'semantic_nb/spec.py'),
+                                  'semantic_nb.spec._cluster_mistakes': ('spec.html#_cluster_mistakes', 'semantic_nb/spec.py'),
                                   'semantic_nb.spec._data_mistakes': ('spec.html#_data_mistakes', 'semantic_nb/spec.py'),
                                   'semantic_nb.spec._evidence_mistakes': ('spec.html#_evidence_mistakes', 'semantic_nb/spec.py'),
                                   'semantic_nb.spec._index_mistakes': ('spec.html#_index_mistakes', 'semantic_nb/spec.py'),
