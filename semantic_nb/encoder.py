@@ -72,8 +72,7 @@ def _check_whole(model: "SentenceTransformer", path: str) -> None:
     import torch
     from safetensors import safe_open
     if broken := [name for name, weight in model.named_parameters() if not weight.sum(dtype=torch.float32).isfinite()]:
-        raise ContractError("model.weights", f"{len(broken)} weights of {Path(path).name} hold values that are not "
-                            f"finite, the first is {broken[0]}",
+        raise ContractError("model.weights", f"{len(broken)} weights of {Path(path).name} are not finite: {broken[0]}",
                             "one of them is enough to make every vector NaN, and training on it diverges",
                             "copy the model again, or take the checkpoint before")
     inner = getattr(model[0], "model", None)
@@ -232,10 +231,10 @@ def bf16_context(device: str) -> AbstractContextManager:
 @cache
 def _bf16_pays() -> bool:
     "Whether one thread of this processor multiplies at least 1.3 times as fast in bfloat16 as in float32."
-    import torch
-    from torch.utils.benchmark import Timer
-    half, full = (Timer("a @ a", globals={"a": torch.ones(256, 256, dtype=dtype)}).blocked_autorange(min_run_time=0.02)
-                  for dtype in (torch.bfloat16, torch.float32))
+    import torch.utils.benchmark
+    timers = (torch.utils.benchmark.Timer("a @ a", globals={"a": torch.ones(256, 256, dtype=dtype)})
+              for dtype in (torch.bfloat16, torch.float32))
+    half, full = (timer.blocked_autorange(min_run_time=0.02) for timer in timers)
     return full.median > 1.3 * half.median
 
 # %% ../nbs/04_encoder.ipynb #1f14db64
