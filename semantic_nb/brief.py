@@ -134,7 +134,7 @@ Build a {d.symmetry} semantic search with sentence-transformers 6 and FAISS. Use
 4. Index: {i.type} at {i.dim} dimensions, inner product on vectors {vectors}.
    Recall against exact search at {v.k} at least {i.recall_target:g}.
    Store the model's hash beside the index and refuse queries from another model.
-5. Cluster: {spec.clustering.method}, threshold {spec.clustering.threshold}.
+5. Cluster: {_grouping_text(spec)}.
 6. Done when {v.metric} on {v.test} beats the base with a paired 95 % interval above zero.
    A falling loss is no evidence.
 """
@@ -192,8 +192,30 @@ def report_text(content: Mapping, spec: PipelineSpec) -> str:
         parts += [f"## Map\n\nTrustworthiness {space['trustworthiness']:.2f} on {space['points']} documents.\n\n"
                   "![map](map.png)"]
     made_with = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    parts += ["## Clusters", f"Coherence: {content['coherence']}", "## Data",
+    parts += [_clusters_text(content), "## Data",
               _columns(content["findings"], "id", "status", "count", "evidence"), "## Pipeline map",
               str(pipeline_map(spec, _seen(content))), "## Checklist", str(checklist()), "## Made with",
               f"{made_with}, Python {content['python']}, seed {content['seed']}"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+# %% ../nbs/plumbing/brief.ipynb #a10c030a
+def _clusters_text(content: Mapping) -> str:
+    "The part of a report on clusters: what they are, and what is left for a person."
+    clusters, sheet = content["clusters"], content["clusters"]["sheet"]
+    parts = ["## Clusters", f"{clusters['method']} on {clusters['documents']:,} served documents, {clusters['how']}: "
+             f"{clusters['count']} clusters, {clusters['outside']:,} documents in none (clusters.csv). "
+             f"If they look poor, {clusters['if poor']}.", str(Table(clusters["rows"]))]
+    if shares := clusters["together"]:
+        parts.append(f"Labelled pairs in one cluster: {shares['same']} labelled the same, "
+                     f"{shares['other']} labelled not the same.")
+    left = (f"{len(sheet)} questions wait for a person: `semantic-nb report --judge`. The first: which of these does "
+            "not belong?" if sheet else "There are too few clusters of four documents to ask a person about.")
+    parts.append(f"Coherence: {content['coherence']}. {left}")
+    parts += [f"{place}. {' '.join(text.split())[:100]}" for one in sheet[:1]
+              for place, text in enumerate(one["texts"], 1)]
+    return "\n\n".join(parts)
+
+# %% ../nbs/plumbing/brief.ipynb #3f535811
+def _grouping_text(spec: PipelineSpec) -> str:
+    c = spec.clustering
+    return f"{c.method}, {c.clusters} clusters" if c.clusters else f"{c.method}, threshold {c.threshold}"
