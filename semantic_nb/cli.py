@@ -194,8 +194,7 @@ def _data_command(
     Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
     """
     from semantic_nb.checks import check_data
-    findings = check_data(source, against, symmetry=symmetry, split=split, model=model, say=_say(as_json))
-    _show_findings(findings, as_json)
+    _show_findings(check_data(source, against, symmetry=symmetry, split=split, model=model, say=_say(as_json)), as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")
