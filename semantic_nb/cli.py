@@ -99,10 +99,12 @@ def _run_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
 
 # %% ../nbs/plumbing/cli.ipynb #6f4005fe
 @app.command("report")
-def _report_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
+def _report_command(spec: _SpecPath = None, judge: Annotated[bool, typer.Option(
+        "--judge", help="Ask first which text is odd in each cluster.")] = False, as_json: _AsJson = False) -> None:
     "Print the report of the last run."
-    from semantic_nb.pipeline import read_report
-    report = read_report(_spec(spec))
+    from semantic_nb.pipeline import judge_clusters, read_report
+    say = _say(as_json)
+    report = judge_clusters(_spec(spec), _ask_with(say), say) if judge else read_report(_spec(spec))
     _show(report.content, as_json, report.text)
 
 # %% ../nbs/plumbing/cli.ipynb #2a70bd04
@@ -192,8 +194,7 @@ def _data_command(
     Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
     """
     from semantic_nb.checks import check_data
-    findings = check_data(source, against, symmetry=symmetry, split=split, model=model, say=_say(as_json))
-    _show_findings(findings, as_json)
+    _show_findings(check_data(source, against, symmetry=symmetry, split=split, model=model, say=_say(as_json)), as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")
@@ -260,8 +261,7 @@ def _cluster_command(
     rows, seed, say = read_rows(source), Settings.current().seed, _say(as_json)
     texts, truth = text_column(rows, text, source), text_column(rows, labels, source) if labels else None
     vectors = _embedder(model, len(rows) > 1000)(texts)
-    if k is None and truth and threshold is None:
-        k = len(set(truth))
+    k = len(set(truth)) if k is None and truth and threshold is None else k
     clusters = cluster_texts(vectors, texts, method, k, threshold, seed=seed)
     if judge:
         ask(make_sheet(texts, clusters.labels, seed=seed), judge, _ask_with(say), say)

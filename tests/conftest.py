@@ -50,7 +50,8 @@ def domain_folder(tmp_path, tiny_model) -> Path:
                      ('base = "all-MiniLM-L6-v2"', f'base = "{tiny_model}"'),
                      ("dims = [384, 256, 128, 64, 32]", "dims = [32, 16, 8]"), ("\ndim = 128", "\ndim = 16"),
                      ("batch_size = 64", "batch_size = 32"), ("eval_every = 8  ", "eval_every = 2 "),
-                     ("epochs = 1\n", "epochs = 2\n"), ("max_tokens = 128", "max_tokens = 32")):
+                     ("epochs = 1\n", "epochs = 2\n"), ("max_tokens = 128", "max_tokens = 32"),
+                     ("\nclusters = 20", "\nclusters = 5"), ('\nlabelled = "duplicates.csv"', "\n")):
         assert old in spec, old
         spec = spec.replace(old, new)
     mined = '[[data.pairs]]\nname = "mined"\nsource = "documents"\nrule = "first_sentence"\nsymmetry = "asymmetric"\n\n'

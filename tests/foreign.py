@@ -124,8 +124,7 @@ documents = 168
 
 [clustering]
 method = "kmeans"
-threshold = 0.9
-evidence = "any number: no labelled duplicates exist here"
+clusters = 12
 
 [validation]
 metric = "nDCG@10"

@@ -6,6 +6,7 @@ import pytest
 
 from semantic_nb import pipeline
 from semantic_nb.core import ContractError, Settings
+from semantic_nb.data.records import read_rows
 from semantic_nb.encoder import _LOADED
 from semantic_nb.spec import load_spec
 
@@ -69,3 +70,18 @@ def test_a_changed_file_is_noticed_before_an_answer(spec, monkeypatch):
     corpus.write_text("\n".join([*rows, rows[0].replace("sort_tables", "sort_again")]))
     assert "sort_again" in pipeline.open_run(spec).corpus.ids
     assert Settings.current().profile == "tiny"
+
+
+def test_a_run_clusters_what_is_served_and_a_person_judges_it(spec):
+    report = pipeline.run(spec, silent)
+    clusters, rows = report.content["clusters"], read_rows(report.folder / "clusters.csv")
+    assert clusters["method"] == "kmeans" and clusters["count"] == 5 and not clusters["together"]
+    assert len(rows) == clusters["documents"] == sum(row["size"] for row in clusters["rows"])
+    assert "Coherence: not judged" in report.text and "which of these does not belong?" in report.text
+    replies = iter(["1", ""])
+    judged = pipeline.judge_clusters(spec, lambda _: next(replies), silent)
+    assert "intruders found" in judged.text and pipeline.read_report(spec).content["coherence"] in judged.text
+    other = spec.model_copy(update={"clustering": spec.clustering.model_copy(update={"clusters": 3})})
+    assert pipeline.run(other, silent).content["coherence"] == "not judged"  # the answers are about other clusters
+    with pytest.raises(ContractError, match="cluster.answers"):
+        pipeline.judge_clusters(other, lambda _: "", silent)

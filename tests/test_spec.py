@@ -7,7 +7,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.brief import implementation_brief, checklist, pipeline_map
 from semantic_nb.core import ContractError
-from semantic_nb.spec import SPEC_RULES, broken_rules, load_spec, parse_spec
+from semantic_nb.spec import SPEC_RULES, PipelineSpec, broken_rules, load_spec, parse_spec
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "data" / "pydocs"
@@ -16,7 +16,7 @@ REQUIRED = [*(("data", key) for key in ("corpus", "queries", "qrels", "pair_type
             ("loss", "name"), ("loss", "scale"), ("model", "base"), ("model", "similarity"), ("model", "dims"),
             ("model", "max_tokens"), ("training", "batch_size"),
             ("index", "type"), ("index", "dim"), ("index", "similarity"), ("index", "documents"),
-            ("clustering", "method"), ("clustering", "threshold"), ("validation", "metric"), ("validation", "k"),
+            ("clustering", "method"), ("validation", "metric"), ("validation", "k"),
             ("validation", "dev"), ("validation", "test"), ("validation", "eval_every")]
 
 
@@ -74,6 +74,31 @@ def test_a_dot_base_with_matryoshka_must_serve_cosine():
     raw["index"]["similarity"] = "dot"
     with pytest.raises(ContractError, match="index.similarity"):
         parse_spec(raw, FOLDER)
+
+
+@pytest.mark.parametrize("changes, rules", [
+    ({"clusters": None}, ["cluster.method"]),
+    ({"threshold": "calibrate"}, ["cluster.method"]),
+    ({"method": "communities"}, ["cluster.method"]),
+    ({"method": "communities", "threshold": "calibrate"}, ["cluster.method"]),
+    ({"method": "communities", "threshold": "calibrate", "clusters": None}, []),
+    ({"method": "communities", "threshold": "calibrate", "clusters": None, "labelled": None}, ["cluster.labels"]),
+    ({"method": "agglomerative"}, []),
+    ({"method": "agglomerative", "clusters": None}, ["cluster.method"]),
+    ({"method": "agglomerative", "threshold": 0.9, "evidence": "measured"}, ["cluster.method"]),
+    ({"method": "agglomerative", "threshold": 0.9, "evidence": "measured", "clusters": None}, [])])
+def test_a_method_of_clustering_has_what_it_reads_and_nothing_else(changes, rules):
+    raw = copy.deepcopy(RAW)
+    raw["clustering"] |= changes
+    spec = parse_spec(RAW, FOLDER).model_copy(update={"clustering": PipelineSpec.model_validate(
+        {**raw, "folder": FOLDER}).clustering})
+    assert [error.layer for error in broken_rules(spec)] == rules
+    raw["data"]["duplicates"] = "drop"
+    if changes == {"threshold": "calibrate"}:
+        assert parse_spec(raw, FOLDER).clustering.clusters == 20
+    if changes == {"clusters": None} or changes == {"method": "agglomerative"}:
+        with pytest.raises(ContractError, match="cluster.method"):
+            parse_spec(raw, FOLDER)
 
 
 @given(st.lists(st.integers(1, 384), min_size=1, max_size=6))
@@ -149,7 +174,7 @@ def test_every_broken_rule_is_named_at_once_in_the_order_of_the_rules():
     raw["model"]["base_reason"] = ""
     with pytest.raises(ContractError) as refusal:
         parse_spec(raw, FOLDER)
-    expected = ["model.base", "loss.scale", "index.dim", "cluster.threshold"]
+    expected = ["model.base", "loss.scale", "index.dim", "cluster.threshold", "cluster.method"]
     assert single(refusal) == expected and refusal.value.layer == "model.base"
     content = refusal.value.as_dict()
     assert [error["layer"] for error in content["more"]] == expected

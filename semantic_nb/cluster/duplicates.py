@@ -4,19 +4,22 @@
 
 # %% auto #0
 __all__ = ['LabelledPairs', 'read_labelled', 'Calibration', 'at_threshold', 'calibrate', 'pair_scores', 'calibrate_pairs',
-           'Deduplicated', 'deduplicate']
+           'Deduplicated', 'deduplicate', 'threshold_for', 'without_duplicates', 'pairs_together']
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #e90b032e
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from .groups import communities
-from ..core import ContractError, Estimate
+from ..core import ContractError, Estimate, Settings
+from ..data.domain import Domain, load_corpus
 from ..data.near_copies import canonical_text
-from ..data.records import Corpus, Finding, read_rows
+from ..data.records import Corpus, Finding, Judged, read_rows
+from ..encoder import corpus_vectors, encode, load_encoder
+from ..spec import PipelineSpec
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #02ff522e
 @dataclass(frozen=True)
@@ -250,3 +253,59 @@ def deduplicate(texts: Sequence[str], vectors: np.ndarray, threshold: float, pro
             representative[row], keep[row] = centre, False
             reason[row] = f"cosine {vectors[centre] @ vectors[row]:.3f}"
     return Deduplicated(keep, representative, tuple(reason))
+
+# %% ../../nbs/08_cluster/duplicates.ipynb #a3a738db
+def threshold_for(spec: PipelineSpec, embed: Callable[[Sequence[str]], np.ndarray]) -> tuple[float, str]:
+    """The spec's threshold and where it comes from: a number with its evidence, or a calibration on labelled pairs.
+
+    Args:
+        embed: makes unit vectors of texts, in the space in which the threshold will be used.
+    Raises:
+        ContractError: as `read_labelled` and `calibrate`.
+    """
+    chosen = spec.clustering
+    if chosen.threshold != "calibrate":
+        return chosen.threshold, chosen.evidence
+    pairs = read_labelled(spec.folder / chosen.labelled, load_corpus(spec))
+    calibration = calibrate_pairs(pairs, embed, chosen.precision, Settings.current().seed)
+    return calibration.threshold, str(calibration)
+
+# %% ../../nbs/08_cluster/duplicates.ipynb #0e94bc3f
+def without_duplicates(domain: Domain) -> Domain:
+    """The domain with its near-duplicates dropped, if the spec says so; judgments move to the
+    representatives, and a finding counts what left."""
+    spec = domain.spec
+    if spec.data.duplicates == "keep":
+        return domain
+    model, ids = load_encoder(spec.model.base, spec.model), domain.corpus.ids
+    threshold, evidence = threshold_for(spec, lambda texts: encode(model, texts))
+    copies = deduplicate(domain.corpus.passages, corpus_vectors(model, domain.corpus), threshold)
+    stands_for = {id: ids[row] for id, row in zip(ids, copies.representative)}
+    return replace(domain, corpus=domain.corpus.subset(ids[row] for row in np.flatnonzero(copies.keep)),
+                   findings=(*domain.findings, copies.finding(evidence)),
+                   splits={name: _judge_representatives(judged, stands_for) for name, judged in domain.splits.items()})
+
+def _judge_representatives(judged: Judged, stands_for: dict[str, str]) -> Judged:
+    "Each judgment moved to the document that stands for the judged one; the best grade counts."
+    qrels = {}
+    for query, grades in judged.qrels.items():
+        merged: dict[str, int] = {}
+        for document, grade in grades.items():
+            representative = stands_for.get(document, document)
+            merged[representative] = max(grade, merged.get(representative, grade))
+        qrels[query] = merged
+    return replace(judged, qrels=qrels)
+
+# %% ../../nbs/08_cluster/duplicates.ipynb #bdd1244b
+def pairs_together(spec: PipelineSpec, corpus: Corpus, labels: np.ndarray) -> dict[str, Estimate]:
+    """How often the two sides of a labelled pair lie in one cluster, among pairs labelled `same` and `other`; pairs
+    whose documents are not in `corpus` do not count. `labels`: (n,) int, the cluster of each document, or -1."""
+    pairs = read_labelled(spec.folder / spec.clustering.labelled, corpus, texts=corpus.ids)
+    cluster = {name: label for names in (corpus.texts, corpus.passages, corpus.ids)
+               for name, label in zip(names, labels.tolist())}
+    sides = [(cluster.get(left), cluster.get(right)) for left, right in zip(pairs.left, pairs.right)]
+    known = np.array([None not in side for side in sides], bool)
+    together = np.array([left == right != -1 for left, right in sides], bool)
+    return {name: Estimate.share(int((known & together & (pairs.labels == label)).sum()),
+                                 int((known & (pairs.labels == label)).sum()))
+            for name, label in (("same", 1), ("other", 0))}

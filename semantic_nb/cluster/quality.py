@@ -233,6 +233,9 @@ def ask(sheet: Sequence[Question], path: Path, read: Callable[[str], str] = inpu
     return answers
 
 # %% ../../nbs/08_cluster/quality.ipynb #6d4a95f7
-def coherence_text(path: Path | None) -> str:
-    "The score recorded in a file of answers, or `not judged`."
-    return json.loads(path.read_text(encoding="utf-8"))["text"] if path and path.is_file() else "not judged"
+def coherence_text(path: Path | None, sheet: Sequence[Question] | None = None) -> str:
+    "The score recorded in a file of answers, or `not judged`, also where the answers are about another `sheet`."
+    if not path or not path.is_file():
+        return "not judged"
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return stored["text"] if sheet is None or stored["sheet"] == _sheet_name(sheet) else "not judged"

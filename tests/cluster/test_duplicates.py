@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from semantic_nb.cluster.duplicates import at_threshold, calibrate, deduplicate, read_labelled
+from semantic_nb.cluster.duplicates import (
+    at_threshold, calibrate, deduplicate, pairs_together, read_labelled, threshold_for, without_duplicates)
 from semantic_nb.core import ContractError
-from semantic_nb.pipeline import without_duplicates
 from unit_vectors import blobs, unit
 
 
@@ -122,3 +122,30 @@ def test_labels_that_are_no_numbers_are_refused(tmp_path, labels):
 def test_a_precision_of_one_from_few_pairs_has_an_interval():
     found = at_threshold(np.array([0.9] * 9 + [0.1] * 40), np.array([1] * 9 + [1] * 20 + [0] * 20), 0.5)
     assert found["precision"].value == 1 and 0.6 < found["precision"].low < 0.75
+
+
+def test_a_threshold_is_a_number_with_evidence_or_measured_in_the_space_it_is_used_in(spec):
+    chosen = spec.clustering.model_copy(update={"threshold": 0.9, "evidence": "measured last year"})
+    assert threshold_for(spec.model_copy(update={"clustering": chosen}), None) == (0.9, "measured last year")
+    (spec.folder / "pairs.csv").write_text("anchor,positive,label\n" + "".join(
+        f"text {i},text {i + shift},{int(not shift)}\n" for i in range(30) for shift in (0, 1)), encoding="utf-8")
+    chosen = spec.clustering.model_copy(update={"threshold": "calibrate", "labelled": "pairs.csv"})
+
+    def embed(texts):
+        angle = np.array([int(text.split()[1]) * 0.7 for text in texts])
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1).astype("float32")
+    threshold, evidence = threshold_for(spec.model_copy(update={"clustering": chosen}), embed)
+    assert threshold > np.cos(0.7) and "n = 60" in evidence
+
+
+def test_labelled_pairs_are_counted_in_clusters(domain):
+    ids, corpus = domain.corpus.ids, domain.corpus
+    (domain.spec.folder / "same.csv").write_text("left,right,label\n" + "".join(
+        f"{left},{right},{label}\n" for left, right, label in (
+            (ids[0], ids[1], 1), (ids[2], ids[3], 1), (ids[0], ids[2], 0), ("gone", ids[1], 0))), encoding="utf-8")
+    chosen = domain.spec.clustering.model_copy(update={"labelled": "same.csv"})
+    spec = domain.spec.model_copy(update={"clustering": chosen})
+    labels = np.full(len(ids), -1)
+    labels[:2] = 0
+    shares = pairs_together(spec, corpus, labels)  # documents in no cluster are together with nobody
+    assert (shares["same"].value, shares["same"].n, shares["other"].value, shares["other"].n) == (0.5, 2, 0, 1)

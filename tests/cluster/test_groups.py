@@ -3,7 +3,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
-from semantic_nb.cluster.groups import class_keywords, close_pairs, cluster_texts, communities
+from semantic_nb.cluster import groups
+from semantic_nb.cluster.groups import canonical_order, class_keywords, cluster_texts, communities
 from semantic_nb.cluster.quality import agreement, first_look, space_check
 from semantic_nb.core import ContractError
 from unit_vectors import blobs, unit
@@ -11,34 +12,23 @@ from unit_vectors import blobs, unit
 
 @hypothesis_settings(max_examples=25, deadline=None)
 @given(st.integers(2, 400), st.floats(-0.5, 0.99), st.integers(0, 5))
-def test_close_pairs_are_exact(n, threshold, seed):
+def test_every_member_is_near_its_centre_and_in_one_community(n, threshold, seed):
     vectors, _ = blobs((n // 2, n - n // 2), dim=16, spread=0.8, seed=seed)
-    i, j, cosines = close_pairs(vectors, threshold)
-    full = (vectors[:, None] * vectors[None]).sum(-1)
-    sure, maybe = (np.triu(full >= threshold + shift, 1) for shift in (1e-5, -1e-5))
-    got = np.zeros_like(sure)
-    got[i, j] = True
-    assert (sure <= got).all() and (got <= maybe).all()
+    found = communities(vectors, threshold)
+    members = [row for group in found for row in group.tolist()]
+    assert len(members) == len(set(members)) and [len(g) for g in found] == sorted(map(len, found), reverse=True)
+    assert all((vectors[group] @ vectors[group[0]] >= threshold - 1e-5).all() and len(group) > 1 for group in found)
 
 
-def test_blocks_lose_nothing():
-    vectors, _ = blobs((300, 200), dim=16, spread=0.8)
-    whole, blocks = close_pairs(vectors, 0.6), close_pairs(vectors, 0.6, block=64)
-    assert set(zip(*map(np.ndarray.tolist, whole[:2]))) == set(zip(*map(np.ndarray.tolist, blocks[:2])))
-
-
-def test_communities_are_those_of_the_library():
+def test_communities_are_those_of_the_library_whatever_the_order():
     from sentence_transformers.util import community_detection
-    from sklearn.metrics import adjusted_rand_score
     vectors, _ = blobs((60, 50, 40, 30), dim=24, spread=0.9)
-    def labels(groups):
-        found = np.arange(len(vectors)) + 1000
-        for label, group in enumerate(groups):
-            found[np.asarray(group)] = label
-        return found
-    theirs, ours = community_detection(vectors, threshold=0.6, min_community_size=3), communities(vectors, 0.6, 3)
-    assert len(ours) > 1 and adjusted_rand_score(labels(theirs), labels(ours)) > 0.9
-    assert all((vectors[group[1:]] @ vectors[group[0]] >= 0.6 - 1e-5).all() for group in ours)
+    def sets(groups):
+        return {frozenset(map(int, group)) for group in groups}
+    order, shuffle = canonical_order(vectors), np.random.default_rng(3).permutation(len(vectors))
+    theirs, ours = community_detection(vectors[order], 0.6, 3), communities(vectors, 0.6, 3)
+    assert len(ours) > 1 and sets(order[group] for group in theirs) == sets(ours)
+    assert sets(shuffle[group] for group in communities(vectors[shuffle], 0.6, 3)) == sets(ours)
 
 
 @pytest.mark.parametrize("method, options",
@@ -56,10 +46,12 @@ def test_clusters_are_found_and_do_not_depend_on_the_order(method, options):
     assert all(clusters.labels[row] == label for label, rows in enumerate(clusters.representatives) for row in rows)
 
 
-def test_a_fallen_threshold_is_noticed():
+def test_a_fallen_threshold_is_noticed(monkeypatch):
     vectors = unit(np.ones((20, 4)) + 1e-3 * np.random.default_rng(0).normal(size=(20, 4)))
+    assert len(communities(vectors, 0.5)) == 1
+    monkeypatch.setattr(groups, "_MOST_CLOSE", 100)
     with pytest.raises(ContractError, match="cluster.threshold"):
-        close_pairs(vectors, 0.5, most=10)
+        communities(vectors, 0.5)
 
 
 BAD = {"one vector": unit([[1, 0]]), "NaN": np.array([[1, 0], [np.nan, 0]], "float32"),
@@ -68,7 +60,7 @@ BAD = {"one vector": unit([[1, 0]]), "NaN": np.array([[1, 0], [np.nan, 0]], "flo
 
 @pytest.mark.parametrize("name", BAD)
 def test_vectors_without_a_cosine_are_refused(name):
-    for attempt in (lambda v: close_pairs(v, 0.5), lambda v: cluster_texts(v, ["a"] * len(v), "kmeans", k=2),
+    for attempt in (lambda v: communities(v, 0.5), lambda v: cluster_texts(v, ["a"] * len(v), "kmeans", k=2),
                     space_check):
         with pytest.raises(ContractError, match="cluster.vectors"):
             attempt(BAD[name])
