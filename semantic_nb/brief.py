@@ -7,6 +7,7 @@ __all__ = ['COLOURS', 'LAYERS', 'figure', 'contract', 'draw_layers', 'checklist'
            'implementation_brief', 'headline', 'report_text']
 
 # %% ../nbs/plumbing/brief.ipynb #7b31ca89
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from .core import Table
@@ -142,6 +143,8 @@ def _index_text(i: IndexSpec) -> str:
             "k-means++ initialisation, early stopping.")
 
 def _threshold_text(c: _ClusteringSpec) -> str:
+    if c.clusters:
+        return f"{c.clusters} clusters."
     if c.threshold != "calibrate":
         return f"Cosine threshold {c.threshold:g}, for this reason: {c.evidence}."
     pairs = f"the labelled pairs in `{c.labelled}`" if c.labelled else "labelled pairs (no file is named: ask for one)"
@@ -219,9 +222,12 @@ def headline(content: dict, split: str) -> Table:
 def _columns(rows: Iterable[Mapping], *names: str) -> str:
     return str(Table([{name: row[name] for name in names} for row in rows]))
 
+def _limits(row: Mapping) -> str:
+    return "no interval" if math.isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+
 def _comparison_table(rows: Iterable[Mapping]) -> str:
     return str(Table([{"a": r["a"], "b": r["b"], "dims": r["dim"], "split": r["split"],
-                       "difference": f"{r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}]",
+                       "difference": f"{r['difference']:+.3f} {_limits(r)}",
                        "unadjusted": p_text(r["p"]), "p (Holm)": r.get("p_holm", "primary"), "outcome": r["outcome"]}
                       for r in rows]))
 
@@ -257,8 +263,25 @@ def report_text(content: Mapping, spec: PipelineSpec) -> str:
         parts += [f"## Map\n\nTrustworthiness {space['trustworthiness']:.2f} on {space['points']} documents.\n\n"
                   "![map](map.png)"]
     made_with = ", ".join(f"{name} {version}" for name, version in content["versions"].items())
-    parts += ["## Clusters", f"Coherence: {content['coherence']}", "## Data",
+    parts += [_clusters_text(content), "## Data",
               _columns(content["findings"], "id", "status", "count", "evidence"), "## Pipeline map",
               str(pipeline_map(spec, _seen(content))), "## Checklist", str(checklist()), "## Made with",
               f"{made_with}, Python {content['python']}, seed {content['seed']}"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+# %% ../nbs/plumbing/brief.ipynb #e09cd6f5
+def _clusters_text(content: Mapping) -> str:
+    "The part of a report on clusters: what they are, and what is left for a person."
+    clusters, sheet = content["clusters"], content["clusters"]["sheet"]
+    parts = ["## Clusters", f"{clusters['documents']:,} served documents in {clusters['count']} clusters by "
+             f"{clusters['method']} ({clusters['how']}), {clusters['outside']:,} in none; each document's cluster stands "
+             f"in clusters.csv. What to do if they look poor: {clusters['if poor']}.", str(Table(clusters["rows"]))]
+    if shares := clusters["together"]:
+        parts.append(f"In one cluster (shares with 95 % intervals): {shares['same']} pairs labelled the same, "
+                     f"{shares['other']} labelled not the same.")
+    left = (f"{len(sheet)} questions wait for a person: `semantic-nb report --judge`. The first: which of these does "
+            "not belong?" if sheet else "There are too few clusters of four documents to ask a person about.")
+    parts.append(f"Coherence: {content['coherence']}. {left}")
+    parts += [f"{place}. {' '.join(text.split())[:100]}" for one in sheet[:1]
+              for place, text in enumerate(one["texts"], 1)]
+    return "\n\n".join(parts)

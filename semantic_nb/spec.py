@@ -55,7 +55,7 @@ def _symmetry_mistakes(s: "PipelineSpec") -> Iterator[tuple[str, str]]:
 def broken_rules(spec: "PipelineSpec") -> list[ContractError]:
     "A refusal for each broken rule, in the order of `SPEC_RULES`."
     subjects = (_pair_mistakes, _symmetry_mistakes, _model_mistakes, _loss_mistakes, _index_mistakes,
-                _evidence_mistakes)
+                _evidence_mistakes, _cluster_mistakes)
     symptoms = dict(broken for subject in subjects for broken in subject(spec))
     return [ContractError(rule.id, symptoms[rule.id], rule.reason, rule.fix)
             for rule in SPEC_RULES if rule.id in symptoms]
@@ -137,7 +137,8 @@ class IndexSpec(_Section):
 # %% ../nbs/01_spec/rules.ipynb #c423463c
 class _ClusteringSpec(_Section):
     method: Literal["kmeans", "agglomerative", "communities"]
-    threshold: Literal["calibrate"] | float  # "calibrate": on the pairs of `labelled`; a number needs evidence
+    clusters: int | None = Field(None, ge=2)  # how many, for kmeans or for the cut of a tree
+    threshold: Literal["calibrate"] | float | None = None  # "calibrate": on `labelled`; a number needs evidence
     evidence: str = ""
     labelled: str | None = None
     precision: float | None = Field(None, gt=0, le=1)  # None: calibrate for the best F1
@@ -287,7 +288,11 @@ SPEC_RULES += (
              "eval_every >= 1, dev and test different, metric@k with the k you serve"),
     SpecRule("cluster.threshold", "a clustering threshold is measured",
              "cosine 0.8 means something else in every model and domain",
-             'threshold = "calibrate", or evidence = "where the number comes from"'))
+             'threshold = "calibrate", or evidence = "where the number comes from"'),
+    SpecRule("cluster.method", "the method has the number that it reads, and no other",
+             "an option without effect is no decision", "kmeans: clusters; communities: threshold; agglomerative: one"),
+    SpecRule("cluster.labels", "a calibration has labelled pairs", "a threshold that nobody measured is a guess",
+             "name a file of labelled pairs in [clustering] labelled, or give a number with its evidence"))
 
 # %% ../nbs/01_spec/rules.ipynb #9b325bb7
 def _evidence_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
@@ -298,8 +303,21 @@ def _evidence_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
         yield "validate.evidence", f"dev and test are both {v.dev!r}"
     elif int(v.metric.split("@")[1]) != v.k:
         yield "validate.evidence", f"the metric is {v.metric}, k is {v.k}"
-    if s.clustering.threshold != "calibrate" and not s.clustering.evidence:
+    if isinstance(s.clustering.threshold, float) and not s.clustering.evidence:
         yield "cluster.threshold", f"threshold = {s.clustering.threshold} without evidence"
+
+# %% ../nbs/01_spec/rules.ipynb #3ef1f3cf
+def _cluster_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
+    c, copies = s.clustering, s.data.duplicates == "drop"
+    by_number = c.method == "kmeans" or (c.method == "agglomerative" and c.clusters is not None)
+    if (c.clusters if by_number else c.threshold) is None:
+        yield "cluster.method", f"{c.method} without {'clusters' if by_number else 'a threshold'}"
+    elif c.clusters and not by_number:
+        yield "cluster.method", f"{c.method} with clusters = {c.clusters}, which it does not read"
+    elif copies != (c.threshold is not None) and by_number:
+        yield "cluster.method", f"{c.method} by number, duplicates = {s.data.duplicates!r}, threshold = {c.threshold!r}"
+    if c.threshold == "calibrate" and not c.labelled:
+        yield "cluster.labels", 'threshold = "calibrate", and no labelled pairs'
 
 # %% ../nbs/01_spec/rules.ipynb #063a2c89
 def _section_mistake(problem: Mapping[str, Any]) -> ContractError:
