@@ -6,13 +6,14 @@
 __all__ = ['PairSource', 'SpecRule', 'broken_rules', 'parse_spec', 'INDEX_LIMITS', 'SHARP_DROP', 'SPEC_RULES', 'LossSpec', 'ModelSpec', 'IndexSpec', 'PipelineSpec', 'load_spec']
 
 # %% ../nbs/01_spec.ipynb #b1b91427
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .core import ContractError
+from .core import ContractError, Settings
 
 # %% ../nbs/01_spec.ipynb #0f08e8a9
 _Symmetry = Literal["symmetric", "asymmetric"]
@@ -25,7 +26,6 @@ class PairSource(_Section):
     name: str
     source: Literal["paraphrases", "clicks", "annotations", "documents"]
     symmetry: _Symmetry
-
     rule: Literal["first_sentence", "title"] | None = None
     path: str | None = None
     anchor: str = "anchor"
@@ -42,13 +42,12 @@ class SpecRule(NamedTuple):
 
 # %% ../nbs/01_spec.ipynb #97b4ffc7
 def _symmetry_mistakes(s: "PipelineSpec") -> Iterator[tuple[str, str]]:
-    sources, search = s.data.pairs, s.data.symmetry
-    alone = len(sources) == 1
-    odd = [f"{p.name} ({p.source}, declared {p.symmetry})" for p in sources
-           if (p.source == "paraphrases") != (p.symmetry == "symmetric") or (alone and p.symmetry != search)]
+    pairs, search = s.data.pairs, s.data.symmetry
+    odd = [f"{p.name} ({p.source}, declared {p.symmetry})" for p in pairs
+           if (p.source == "paraphrases") != (p.symmetry == "symmetric") or (p.symmetry != search and len(pairs) == 1)]
     if odd and not s.data.symmetry_reason:
         yield "data.pair_symmetry", f"the search is {search}; trained on {', '.join(odd)}"
-    if all(p.symmetry != search for p in sources):
+    if all(p.symmetry != search for p in pairs):
         yield "data.search_symmetry", f"the search is {search}, and no source of pairs is"
 
 # %% ../nbs/01_spec.ipynb #063a2c89
@@ -75,11 +74,6 @@ def parse_spec(raw: Mapping[str, Any], folder: Path) -> "PipelineSpec":
     if mistakes := broken_rules(spec):
         raise ContractError.all_of(mistakes)
     return spec
-
-# %% ../nbs/01_spec/rules.ipynb #8f3c49bf
-import tomllib
-
-from .core import Settings
 
 # %% ../nbs/01_spec/rules.ipynb #11b88c15
 class _DataSpec(_Section):
@@ -175,25 +169,21 @@ _LAYER_OF = {"training": "loss", "clustering": "cluster", "validation": "validat
 
 # %% ../nbs/01_spec/rules.ipynb #3bd13913
 SPEC_RULES = (
-    SpecRule("data.pair_type", "columns match the pair type and the loss",
-             "a loss reads columns by position; a wrong column trains something else",
+    SpecRule("data.pair_type", "columns match the pair type and the loss", "a loss reads columns by position",
              'give a negative column with pair_type = "triplets", none with "pairs"'),
     SpecRule("data.pair_names", "each source of pairs has a name of its own",
              "sets are kept by their names, so one of two namesakes would be lost", "rename one of them"),
     SpecRule("data.pair_symmetry", "each source of pairs has the symmetry it declares",
              "paraphrases teach that texts which say the same are near; a question and its answer do not say the same",
              "train on question-document pairs, or explain in symmetry_reason why these pairs fit"),
-    SpecRule("data.search_symmetry", "some pairs have the symmetry of the search",
-             "symmetric training for an asymmetric search lowers the loss and does not improve the ranking",
-             "add a source of the search's own symmetry"))
+    SpecRule("data.search_symmetry", "some pairs have the symmetry of the search", "symmetric training for an "
+             "asymmetric search lowers the loss and helps no ranking", "add a source of the search's own symmetry"))
 
 # %% ../nbs/01_spec/rules.ipynb #2af547e2
 def _pair_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     pairs, triplets = s.data.pairs, s.data.pair_type == "triplets"
-    odd = [p.name for p in pairs if (bool(p.negative) or (triplets and s.loss.mined_negatives > 0)) != triplets]
-    if odd:
-        verb = "is missing in" if triplets else "is named by"
-        yield "data.pair_type", f"pair_type is {s.data.pair_type}, but a negative column {verb} {', '.join(odd)}"
+    if odd := [p.name for p in pairs if (bool(p.negative) or (triplets and s.loss.mined_negatives > 0)) != triplets]:
+        yield "data.pair_type", f"pair_type is {s.data.pair_type}; the negative column does not fit it: {', '.join(odd)}"
     elif s.loss.name == "TripletLoss" and not triplets:
         yield "data.pair_type", "TripletLoss reads (anchor, positive, negative), pair_type is pairs"
     if twice := sorted({p.name for p in pairs if sum(p.name == other.name for other in pairs) > 1}):
@@ -205,10 +195,8 @@ SPEC_RULES += (
              "a base is published for one kind of search; another use is a claim that a reader should be able to check",
              "use the usual base, or write base_reason; it then stays visible in every report"),
     SpecRule("model.dims", "Matryoshka sizes descend from the model's own",
-             "a size above the model's does not exist; the full size must stay trained",
-             "list sizes from the model's own downwards"),
-    SpecRule("model.similarity", "similarity and base agree",
-             "the lengths of vectors mean nothing in a base trained for cosine, and something in one trained for dot",
+             "a size above the model's does not exist", "list sizes from the model's own downwards"),
+    SpecRule("model.similarity", "similarity and base agree", "in a base trained for cosine lengths mean nothing",
              "declare the similarity that the base was trained for"))
 
 # %% ../nbs/01_spec/rules.ipynb #1d5bc6dc
@@ -227,9 +215,8 @@ def _model_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
 
 # %% ../nbs/01_spec/rules.ipynb #e4131658
 SPEC_RULES += (
-    SpecRule("loss.scale", "the loss's scale suits the similarity",
-             "cosine x 1 gives a nearly flat softmax that learns little, dot x 20 one that saturates",
-             "cosine with scale 20, dot with scale 1"),
+    SpecRule("loss.scale", "the loss's scale suits the similarity", "cosine x 1 gives a flat softmax that learns "
+             "little, dot x 20 one that saturates", "cosine with scale 20, dot with scale 1"),
     SpecRule("loss.batch_size", "a batch holds enough wrong answers",
              "each anchor learns from batch_size - 1 wrong answers, the rest of its batch",
              f"batch_size >= {_FEW_NEGATIVES + 1}, or CachedMultipleNegativesRankingLoss, whose memory stays small"),
@@ -240,8 +227,7 @@ SPEC_RULES += (
 # %% ../nbs/01_spec/rules.ipynb #2729a094
 def _loss_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     loss, negatives = s.loss, s.training.batch_size - 1
-    scale_fits = loss.scale == 1 if s.model.similarity == "dot" else loss.scale > 1
-    if not scale_fits:
+    if not (loss.scale == 1 if s.model.similarity == "dot" else loss.scale > 1):
         yield "loss.scale", f"scale = {loss.scale:g} with {s.model.similarity} similarity"
     if loss.name == "MultipleNegativesRankingLoss" and negatives < _FEW_NEGATIVES:
         yield "loss.batch_size", f"batch_size = {s.training.batch_size}: each anchor sees {negatives} wrong answers"
@@ -254,15 +240,14 @@ def _loss_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
 
 # %% ../nbs/01_spec/rules.ipynb #d47e53fc
 SPEC_RULES += (
-    SpecRule("index.similarity", "the index serves what the model has become",
-             "MatryoshkaLoss normalises every size, so it turns a dot model into a cosine one",
-             'set [index] similarity = "cosine", or keep a single size'),
+    SpecRule("index.similarity", "the index serves what the model has become", "Matryoshka turns a dot model into a "
+             "cosine one, because it normalises every size", 'set [index] similarity = "cosine", or keep one size'),
     SpecRule("index.dim", "served and audited sizes were trained",
              "cutting at an untrained size loses quality that nobody measured", "choose from [model] dims"),
     SpecRule("index.type", "index type fits size and memory",
              "an approximate index costs recall; starved k-means lists cost more",
-             f'"auto", or: flat below {INDEX_LIMITS["flat"]:,}; at least {INDEX_LIMITS["points_per_list"]} points per '
-             "list; ivfpq only with memory_mb; pq_m divides dim"))
+             f'"auto", or flat below {INDEX_LIMITS["flat"]:,}, {INDEX_LIMITS["points_per_list"]} points per list, '
+             "ivfpq with memory_mb, pq_m that divides dim"))
 
 # %% ../nbs/01_spec/rules.ipynb #eaaf5c2a
 def _index_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
@@ -283,12 +268,10 @@ def _index_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
 
 # %% ../nbs/01_spec/rules.ipynb #86d3ce9e
 SPEC_RULES += (
-    SpecRule("validate.evidence", "retrieval is watched on one split, judged on another",
-             "a falling loss shows neither that retrieval improves nor which layer is at fault if it does not",
-             "eval_every >= 1, dev and test different, metric@k with the k you serve"),
+    SpecRule("validate.evidence", "retrieval is watched on one split, judged on another", "a falling loss shows "
+             "no better retrieval", "eval_every >= 1, dev and test different, metric@k with the k you serve"),
     SpecRule("cluster.threshold", "a clustering threshold is measured",
-             "cosine 0.8 means something else in every model and domain",
-             'threshold = "calibrate", or evidence = "where the number comes from"'),
+             "cosine 0.8 means something else in every model", 'threshold = "calibrate", or evidence = "its origin"'),
     SpecRule("cluster.method", "the method has the number that it reads, and no other",
              "an option without effect is no decision", "kmeans: clusters; communities: threshold; agglomerative: one"),
     SpecRule("cluster.labels", "a calibration has labelled pairs", "a threshold that nobody measured is a guess",
@@ -308,13 +291,13 @@ def _evidence_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
 
 # %% ../nbs/01_spec/rules.ipynb #3ef1f3cf
 def _cluster_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
-    c, copies = s.clustering, s.data.duplicates == "drop"
+    c = s.clustering
     by_number = c.method == "kmeans" or (c.method == "agglomerative" and c.clusters is not None)
     if (c.clusters if by_number else c.threshold) is None:
         yield "cluster.method", f"{c.method} without {'clusters' if by_number else 'a threshold'}"
     elif c.clusters and not by_number:
         yield "cluster.method", f"{c.method} with clusters = {c.clusters}, which it does not read"
-    elif copies != (c.threshold is not None) and by_number:
+    elif by_number and (s.data.duplicates == "drop") != (c.threshold is not None):
         yield "cluster.method", f"{c.method} by number, duplicates = {s.data.duplicates!r}, threshold = {c.threshold!r}"
     if c.threshold == "calibrate" and not c.labelled:
         yield "cluster.labels", 'threshold = "calibrate", and no labelled pairs'
@@ -324,9 +307,9 @@ def _section_mistake(problem: Mapping[str, Any]) -> ContractError:
     section, *keys = map(str, problem["loc"])
     where = [_LAYER_OF.get(section, section), *keys]
     bad_value = f"{problem['msg']} (found {problem['input']!r})", f"correct {where[-1]} in spec.toml"
-    symptom, fix = {"missing": ("not declared", f"declare {where[-1]} in spec.toml"),
-                    "extra_forbidden": ("no such key", "correct its spelling, or remove it"),
-                    }.get(problem["type"], bad_value)
+    known = {"missing": ("not declared", f"declare {where[-1]} in spec.toml"),
+             "extra_forbidden": ("no such key", "correct its spelling, or remove it")}
+    symptom, fix = known.get(problem["type"], bad_value)
     return ContractError(".".join(where), symptom, "a decision that nobody wrote down is made by accident", fix)
 
 # %% ../nbs/01_spec/rules.ipynb #69f1bf78
