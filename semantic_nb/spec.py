@@ -183,7 +183,7 @@ SPEC_RULES = (
 def _pair_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     pairs, triplets = s.data.pairs, s.data.pair_type == "triplets"
     if odd := [p.name for p in pairs if (bool(p.negative) or (triplets and s.loss.mined_negatives > 0)) != triplets]:
-        yield "data.pair_type", f"pair_type is {s.data.pair_type}; the negative column does not fit it: {', '.join(odd)}"
+        yield "data.pair_type", f"pair_type is {s.data.pair_type}; a negative column is odd in {', '.join(odd)}"
     elif s.loss.name == "TripletLoss" and not triplets:
         yield "data.pair_type", "TripletLoss reads (anchor, positive, negative), pair_type is pairs"
     if twice := sorted({p.name for p in pairs if sum(p.name == other.name for other in pairs) > 1}):
