@@ -27,9 +27,9 @@ def exercise_1(rule: str | None = None) -> str:
 
 
 def exercise_2(judged: Judged | None = None, run: Mapping | None = None, test: Judged | None = None) -> str:
-    "A set of judgments from which the best answer of every second question is gone."
+    "A set of judgments from which the best answer of half of the questions is gone."
     if judged is None:
-        return "Make a `Judged` with fewer judgments: leave out the highest grade of every second question."
+        return "Make a `Judged` with fewer judgments: leave out the highest grade of half of the questions."
     if list(judged.queries) != list(test.queries) or set(judged.qrels) != set(test.qrels):
         return "Keep all questions, and an entry in `qrels` for each of them; only judgments are lost."
     if any(not set(grades.items()) <= set(test.qrels[query].items()) for query, grades in judged.qrels.items()):
@@ -38,7 +38,7 @@ def exercise_2(judged: Judged | None = None, run: Mapping | None = None, test: J
     lost = [query for query, grades in test.qrels.items()
             if any(grade == best[query] and hit not in judged.qrels[query] for hit, grade in grades.items())]
     if not 0.4 <= len(lost) / len(test.qrels) <= 0.6:
-        return f"{len(lost)} of {len(test.qrels)} questions lost a best answer; it should be every second one."
+        return f"{len(lost)} of {len(test.qrels)} questions lost a best answer; it should be about half."
     k = load_spec().validation.k
     (value, share), (less, less_share) = [(per_query(f"P@{k}", run, one).mean(), judged_at(k, run, one))
                                           for one in (test, judged)]
