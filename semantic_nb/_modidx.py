@@ -705,8 +705,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'semantic_nb.pipeline._map': ('11_pipeline/report.html#_map', 'semantic_nb/pipeline.py'),
                                       'semantic_nb.pipeline._pictures': ('11_pipeline/report.html#_pictures', 'semantic_nb/pipeline.py'),
                                       'semantic_nb.pipeline._save': ('11_pipeline/report.html#_save', 'semantic_nb/pipeline.py'),
-                                      'semantic_nb.pipeline._write_report': ( '11_pipeline/report.html#_write_report',
-                                                                              'semantic_nb/pipeline.py'),
                                       'semantic_nb.pipeline.all_comparisons': ( '11_pipeline/report.html#all_comparisons',
                                                                                 'semantic_nb/pipeline.py'),
                                       'semantic_nb.pipeline.build': ('pipeline.html#build', 'semantic_nb/pipeline.py'),

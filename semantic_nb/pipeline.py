@@ -47,7 +47,9 @@ def run(spec: PipelineSpec | None = None, say: Callable[[str], None] = print) ->
     content = _content(built, runs, audits["served model"], diagnosis) | {"clusters": clusters}
     content["coherence"] = coherence_text(built.folder / "coherence.json", [Question(**q) for q in clusters["sheet"]])
     content["map"] = _pictures(built, audits, diagnosis)
-    return _write_report(built.folder, content, built.domain.spec)
+    write_json(built.folder / "report.json", content)
+    (built.folder / "report.md").write_text(report_text(content, built.domain.spec), encoding="utf-8")
+    return Report(built.folder, content)
 
 # %% ../nbs/11_pipeline/report.ipynb #3d42d9d4
 import json
@@ -197,11 +199,6 @@ def read_report(spec: PipelineSpec | None = None) -> Report:
                             "there is nothing to print", "semantic-nb run")
     return Report(folder, json.loads((folder / "report.json").read_text(encoding="utf-8")))
 
-def _write_report(folder: Path, content: dict, spec: PipelineSpec) -> Report:
-    write_json(folder / "report.json", content)
-    (folder / "report.md").write_text(report_text(content, spec), encoding="utf-8")
-    return Report(folder, content)
-
 # %% ../nbs/11_pipeline/report.ipynb #dbb0d5e5
 def diagnose_run(spec: PipelineSpec | None = None, say: "Callable[[str], None]" = print) -> Diagnosis:
     "Which layer lost the quality of this spec's run; by default of the spec that settings.ini names."
@@ -272,7 +269,7 @@ def _map(built: Built, path: Path) -> dict:
     _save(picture, path)
     return {"points": len(rows), "trustworthiness": trust}
 
-# %% ../nbs/11_pipeline/report.ipynb #8f3d29f6
+# %% ../nbs/11_pipeline/report.ipynb #42d09a5f
 def judge_clusters(spec: PipelineSpec | None = None, read: "Callable[[str], str]" = input,
                    say: "Callable[[str], None]" = print) -> Report:
     """Ask a person which text is odd in each cluster of the last run, and put the score into its report. `read`, `say`:
@@ -281,7 +278,11 @@ def judge_clusters(spec: PipelineSpec | None = None, read: "Callable[[str], str]
     report, answers = read_report(spec), run_folder(spec) / "coherence.json"
     sheet = [Question(**question) for question in report.content["clusters"]["sheet"]]
     ask(sheet, answers, read, say)
-    return _write_report(report.folder, report.content | {"coherence": coherence_text(answers, sheet)}, spec)
+    score, before = coherence_text(answers, sheet), report.content["coherence"]
+    text = report.text.replace(f"Coherence: {before}", f"Coherence: {score}")  # numbers that JSON has lost stay in it
+    (report.folder / "report.md").write_text(text, encoding="utf-8")
+    write_json(report.folder / "report.json", report.content | {"coherence": score})
+    return read_report(spec)
 
 # %% ../nbs/11_pipeline/report.ipynb #db9dd634
 @dataclass(frozen=True)
