@@ -40,7 +40,7 @@ def code_lines(source: str) -> int:
 
 def over_budget(path: Path, longest: int, tenth: int) -> list[str]:
     "What of a chapter's code cells is longer than a reader takes in."
-    lengths = sorted(map(code_lines, cells(path, "code")))
+    lengths = sorted(map(code_lines, cells(path, "code"))) or [0]
     found = [f"{path.name}: a cell of {lengths[-1]} lines"] if lengths[-1] > longest else []
     ninth = lengths[int(0.9 * (len(lengths) - 1))]
     return found + ([f"{path.name}: one cell in ten has over {tenth} lines ({ninth})"] if ninth > tenth else [])
