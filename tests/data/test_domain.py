@@ -26,6 +26,13 @@ def test_no_document_is_judged_in_two_splits(qrels):
     assert all(not a & b for i, a in enumerate(seen) for b in seen[i + 1:])
 
 
+def test_a_document_that_answers_nothing_links_nothing():
+    qrels = {f"q{i}": {f"d{i}": 1, "looked at by all": 0} for i in range(20)}
+    splits = split_queries(Judged({q: q for q in qrels}, qrels), {"train": 0.5, "test": 0.5})
+    assert all(len(split.queries) for split in splits.values())
+    assert len(split_queries(Judged({"q": "q"}, {"q": {"d": 0}}), {"train": 0.5, "test": 0.5})) == 2
+
+
 @given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=20), st.sets(st.sampled_from("abcdef")))
 @hypothesis_settings(max_examples=80, deadline=None)
 def test_leak_free_drops_exactly_what_is_held_out(documents, held):
