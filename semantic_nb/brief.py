@@ -269,13 +269,13 @@ def report_text(content: Mapping, spec: PipelineSpec) -> str:
               f"{made_with}, Python {content['python']}, seed {content['seed']}"]
     return "\n\n".join(part for part in parts if part) + "\n"
 
-# %% ../nbs/plumbing/brief.ipynb #e09cd6f5
+# %% ../nbs/plumbing/brief.ipynb #91cbf8aa
 def _clusters_text(content: Mapping) -> str:
     "The part of a report on clusters: what they are, and what is left for a person."
     clusters, sheet = content["clusters"], content["clusters"]["sheet"]
     parts = ["## Clusters", f"{clusters['documents']:,} served documents in {clusters['count']} clusters by "
-             f"{clusters['method']} ({clusters['how']}), {clusters['outside']:,} in none; each document's cluster stands "
-             f"in clusters.csv. What to do if they look poor: {clusters['if poor']}.", str(Table(clusters["rows"]))]
+             f"{clusters['method']} ({clusters['how']}), {clusters['outside']:,} in none; the cluster of each document "
+             f"stands in clusters.csv. What to do if they look poor: {clusters['if poor']}.", str(Table(clusters["rows"]))]
     if shares := clusters["together"]:
         parts.append(f"In one cluster (shares with 95 % intervals): {shares['same']} pairs labelled the same, "
                      f"{shares['other']} labelled not the same.")

@@ -37,7 +37,8 @@ def test_from_check_to_search(checkout):
             "n"} <= set(report["comparisons"][0])
     folder = checkout / "runs" / "toy-tiny"
     assert report["clusters"]["method"] == "kmeans" and report["clusters"]["sheet"]
-    assert {"report.md", "report.json", "audit.png", "map.png", "trec", "clusters.csv"} <= {p.name for p in folder.iterdir()}
+    assert {"report.md", "report.json", "audit.png", "map.png", "trec", "clusters.csv"} <= {
+        p.name for p in folder.iterdir()}
     shown = call(checkout, "report").stdout
     assert "Gate" in shown and "Coherence: not judged" in shown
     found = call(checkout, "search", "how to sort tables", "-k", "2", "--json")

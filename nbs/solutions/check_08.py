@@ -51,13 +51,15 @@ def exercise_2(vectors: np.ndarray | None = None) -> str:
         return f"The array has to have the shape {ours.shape}, and its rows the length 1; yours has {theirs.shape}."
     doubts = {finding.id for finding in space_check(theirs) if finding.status != "ok"}
     before = {finding.id for finding in space_check(ours) if finding.status != "ok"}
-    if not doubts - before:
+    closer = np.linalg.norm(theirs.mean(axis=0)) > np.linalg.norm(ours.mean(axis=0))  # random texts are more alike
+    if not (doubts - before or doubts and closer):  # a poor space may have been doubted before
         return "space_check doubts nothing that it did not doubt before. What would make random texts look alike?"
     k = usual_k(len(ours))
     if len(np.unique(theirs, axis=0)) < k:
         return f"There are fewer than {k} different vectors, so k-means is refused. Leave the texts a little different."
     sizes = cluster_texts(theirs, [""] * len(theirs), "kmeans", k).sizes
-    return f"Well done: {', '.join(sorted(doubts - before))} is doubted, and k-means still returns {len(sizes)} clusters."
+    names = ", ".join(sorted(doubts))
+    return f"Well done: {names} is doubted, and k-means still returns {len(sizes)} clusters."
 
 
 def stability(vectors: np.ndarray, k: int, rounds: int = 3) -> float:

@@ -89,4 +89,5 @@ def exercise_3(path: str | Path | None = None) -> str:
         content = read_report(spec).content
     except ContractError as error:
         return f"Not yet: {error}"
-    return f"Well done: {content['gate']['text']}. {content['clusters']['count']} clusters; coherence {content['coherence']}."
+    clusters = content["clusters"]["count"]
+    return f"Well done: {content['gate']['text']}. {clusters} clusters; coherence {content['coherence']}."

@@ -29,12 +29,10 @@ class LabelledPairs:
     Args:
         left, right: the two sides, n texts each.
         labels: (n,) int, 1 for the same, 0 for not.
-        dropped: pairs of the file whose document is gone from the corpus.
     """
     left: tuple[str, ...] = field(repr=False)
     right: tuple[str, ...] = field(repr=False)
     labels: np.ndarray = field(repr=False)
-    dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,7 +63,7 @@ def read_labelled(path: Path, corpus: Corpus | None = None, same_from: float | N
     left, right = ([rows[i][side] for i in known] for side in (one, other))
     if by_id:
         left, right = [text_of[id] for id in left], [text_of[id] for id in right]
-    return LabelledPairs(tuple(map(str, left)), tuple(map(str, right)), labels[known], len(rows) - len(known))
+    return LabelledPairs(tuple(map(str, left)), tuple(map(str, right)), labels[known])
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #472db487
 def _binary_labels(values: Sequence, same_from: float | None) -> np.ndarray:

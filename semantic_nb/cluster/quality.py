@@ -160,10 +160,9 @@ def make_sheet(texts: Sequence[str], labels: np.ndarray, per_cluster: int = 4, m
 # %% ../../nbs/08_cluster/quality.ipynb #c1c0e5e7
 @dataclass(frozen=True)
 class Coherence:
-    "The share of intruders found, with its 95 % Wilson interval, against guessing. `by_cluster`: found or not."
+    "The share of intruders found, with its 95 % Wilson interval, against guessing."
     share: Estimate
     chance: float
-    by_cluster: Mapping[int, bool] = field(repr=False)
 
     def __str__(self) -> str:
         verdict = "better than guessing" if self.share.low > self.chance else "not shown to be better than guessing"
@@ -180,8 +179,8 @@ def score_answers(sheet: Sequence[Question], answers: Mapping[int, int]) -> Cohe
     if not answers or wrong:
         raise ContractError("cluster.answers", f"{len(answers)} answers; none of the sheet: {wrong}",
                             "a share of no answers is not a number", "answer some questions of this sheet")
-    by_cluster = {sheet[q].cluster: place == sheet[q].intruder for q, place in answers.items()}
-    return Coherence(Estimate.share(sum(by_cluster.values()), len(answers)), 1 / len(sheet[0].texts), by_cluster)
+    hits = sum(place == sheet[q].intruder for q, place in answers.items())
+    return Coherence(Estimate.share(hits, len(answers)), 1 / len(sheet[0].texts))
 
 # %% ../../nbs/08_cluster/quality.ipynb #a3e9114d
 def read_answers(path: Path, sheet: Sequence[Question]) -> dict[int, int]:

@@ -634,7 +634,7 @@ CLUSTER_FAULTS = (
           "near-copies are to leave at a calibrated threshold, and no pair is labelled",
           both(replace(SPEC, ('labelled = "labelled.jsonl"', "")),
                replace(SPEC, ('pair_type = "pairs"', 'pair_type = "pairs"\nduplicates = "drop"'))), SEARCH),
-    Fault("option-without-effect", "cluster", "twelve clusters are asked for of a method that finds their number itself",
+    Fault("option-without-effect", "cluster", "twelve clusters are asked of a method that finds their number itself",
           replace(SPEC, ('method = "communities"', 'method = "communities"\nclusters = 12'))),
     Fault("one-label", "cluster", "all labelled pairs are the same", each(LABELLED, lambda i, row: row | {"label": 1}),
           CALIBRATE, control=plain_threshold),
