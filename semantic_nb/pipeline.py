@@ -110,6 +110,7 @@ class Built:
         "Where the report of this run lies."
         return run_folder(self.domain.spec)
 
+# %% ../nbs/11_pipeline/report.ipynb #c6367a25
 def run_folder(spec: PipelineSpec) -> Path:
     "Where the report of a spec's run lies: `runs/<name>-<profile>/`."
     return Settings.current().runs_dir / f"{spec.name}-{Settings.current().profile}"
@@ -189,6 +190,7 @@ class Report:
         "The report for people, Markdown."
         return (self.folder / "report.md").read_text(encoding="utf-8")
 
+# %% ../nbs/11_pipeline/report.ipynb #7d8847a5
 def read_report(spec: PipelineSpec | None = None) -> Report:
     "The report of the last run, as it lies there. Raises `ContractError` (`pipeline.report`) if there is none."
     spec = spec or load_spec()
@@ -238,6 +240,7 @@ def _save(picture: Any, path: Path) -> None:
     picture.savefig(path, dpi=150)
     plt.close(picture)
 
+# %% ../nbs/11_pipeline/report.ipynb #6b326e6e
 def _pictures(built: Built, audits: dict[str, Audit], diagnosis: Diagnosis) -> dict:
     import matplotlib
     import matplotlib.pyplot as plt
@@ -252,6 +255,7 @@ def _pictures(built: Built, audits: dict[str, Audit], diagnosis: Diagnosis) -> d
     _save(picture, folder / "waterfall.png")
     return _map(built, folder / "map.png")
 
+# %% ../nbs/11_pipeline/report.ipynb #21489f73
 def _map(built: Built, path: Path) -> dict:
     "The map of the served space by each of the spec's keys, and how far it can be trusted; empty if it was not drawn."
     spec, corpus, settings = built.domain.spec, built.domain.corpus, Settings.current()
@@ -299,6 +303,7 @@ class Served:
         return [{"id": self.corpus.ids[row], "score": round(score, 3), "title": self.corpus.titles[row],
                  "text": " ".join(self.corpus.texts[row].split())[:160]} for row, score in hits]
 
+# %% ../nbs/11_pipeline/report.ipynb #e8c12304
 def open_run(spec: PipelineSpec | None = None) -> Served:
     "What the last run of this spec serves; what is missing or out of date is built."
     spec = spec or load_spec()

@@ -126,6 +126,7 @@ def at_threshold(scores: np.ndarray, labels: np.ndarray, threshold: float, seed:
     return {"precision": Estimate.share(hits, int(above.sum())), "recall": Estimate.share(hits, int(same.sum())),
             "f1": Estimate(float(_f1(above, same)), float(low), float(high), len(scores))}
 
+# %% ../../nbs/08_cluster/duplicates.ipynb #c8703e7b
 def _f1(above: np.ndarray, same: np.ndarray) -> np.ndarray:
     return 2 * (above & same).sum(axis=-1) / np.maximum(above.sum(axis=-1) + same.sum(axis=-1), 1)
 
@@ -283,6 +284,7 @@ def without_duplicates(domain: Domain) -> Domain:
                    findings=(*domain.findings, copies.finding(evidence)),
                    splits={name: _judge_representatives(judged, stands_for) for name, judged in domain.splits.items()})
 
+# %% ../../nbs/08_cluster/duplicates.ipynb #0f37cf03
 def _judge_representatives(judged: Judged, stands_for: dict[str, str]) -> Judged:
     "Each judgment moved to the document that stands for the judged one; the best grade counts."
     qrels = {}

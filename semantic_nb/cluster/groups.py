@@ -212,6 +212,7 @@ def _numbered_by_size(labels: np.ndarray) -> np.ndarray:
         numbered[labels == name] = number
     return numbered
 
+# %% ../../nbs/08_cluster/grouping.ipynb #b119e857
 def _described(vectors: np.ndarray, texts: Sequence[str], labels: np.ndarray) -> Clusters:
     outlier, representatives, cohesion = labels < 0, [], []
     for label in range(labels.max() + 1):

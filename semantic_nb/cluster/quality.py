@@ -197,6 +197,7 @@ def read_answers(path: Path, sheet: Sequence[Question]) -> dict[int, int]:
                             "delete it, or name another file")
     return {int(q): place for q, place in stored["answers"].items()}
 
+# %% ../../nbs/08_cluster/quality.ipynb #f90aeb04
 def _write_answers(path: Path, sheet: Sequence[Question], answers: Mapping[int, int]) -> None:
     result = score_answers(sheet, answers)
     write_json(path, {"sheet": _sheet_name(sheet), "answers": dict(answers), "share": result.share.value,
