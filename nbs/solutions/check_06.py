@@ -1,5 +1,6 @@
 """Checkers for the exercises of chapter 06. Each returns a sentence: `Well done: …`, or what is missing."""
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from semantic_nb.core import Artifact, ContractError
@@ -61,20 +62,22 @@ def exercise_2(candidate: Artifact | None, entry: str | None) -> str:
     return f"Well done: {broken}. Different from the healthy model: {', '.join(different)}.{note}"
 
 
-def exercise_3(sizes: Sequence[int] | None) -> str:
-    "The sizes at which stage 2 passes the gate on dev."
-    if sizes is None:
-        return "Give the list of sizes at which the gate ships; an empty list if there is none."
+def exercise_3(sizes: Sequence[int] | None, largest: int | None) -> str:
+    "The sizes at which stage 2 passes the gate on dev, and the one with the largest difference."
+    if sizes is None or largest is None:
+        return "Give both: the list of sizes at which the gate ships, and the size with the largest difference."
     domain, second = _second_stage()
-    spec, passing = domain.spec, set()
+    spec, decisions = domain.spec, {}
+    if unknown := {*sizes, largest} - set(spec.model.dims):
+        return f"{sorted(unknown)} are no sizes of [model] dims."
     validation = spec.validation.model_copy(update={"test": spec.validation.dev})
     for dim in spec.model.dims:
         changed = {"index": spec.index.model_copy(update={"dim": dim}), "validation": validation}
-        if gate(second, Domain(spec.model_copy(update=changed), domain.corpus, domain.splits, domain.pairs, ())).ship:
-            passing.add(dim)
-    if unknown := set(sizes) - set(spec.model.dims):
-        return f"{sorted(unknown)} are no sizes of [model] dims."
+        decisions[dim] = gate(second, replace(domain, spec=spec.model_copy(update=changed)))
+    passing = {dim for dim, decision in decisions.items() if decision.ship}
     if wrong := set(sizes) ^ passing:
         return f"{len(wrong)} of {len(spec.model.dims)} sizes are on the wrong side. Ask the gate at each of them."
+    if decisions[largest].comparison.difference < max(d.comparison.difference for d in decisions.values()) - 1e-9:
+        return f"The list is right. At another size than {largest} the difference is larger."
     return ("Well done: the opponent is the base cut to the same size. The more a cut costs the base, the easier the "
             "gate becomes, so look at the base at full size as well.")
