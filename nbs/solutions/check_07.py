@@ -87,7 +87,8 @@ def exercise_3(nlist: int | None, nprobe: int | None, documents: np.ndarray, que
     if nlist is None or nprobe is None:
         return "Begin with lists_for(len(documents)), raise nprobe, and watch recall and the share of lists visited."
     if nlist == 0:
-        return ("There are values that do it. Try more lists, and visit a part of them." if _possible(documents, queries)
+        possible = _possible(documents, queries)
+        return ("There are values that do it. Try more lists, and visit a part of them." if possible
                 else "Well done: on these documents IVF saves nothing at this recall.")
     if not 1 <= nprobe <= nlist <= len(documents) // INDEX_LIMITS["points_per_list"]:
         return "nprobe lies between 1 and nlist, and every list needs its training points."

@@ -5,8 +5,8 @@
 
 The sentences are those of cost.py, cut from the whole corpus and chosen by hash, so that fewer are a part of more. The
 model is the one that the gate of chapter 06 lets pass, at the served size, and the dev questions are asked. Vectors are
-kept in the store in blocks: an interrupted run goes on where it stopped. A time is a ratio to the flat search: computing
-time of this process, one question at a time on one thread, both measured in turns.
+kept in the store in blocks: an interrupted run goes on where it stopped. A time is a ratio to the flat search: the
+computing time of this process, one question at a time on one thread, both measured in turns.
 """
 import argparse
 import sys
