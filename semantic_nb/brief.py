@@ -214,7 +214,7 @@ def headline(content: dict, split: str) -> Table:
     rows = [r for r in content["retrieval"]
             if r["split"] == split and r["metric"] == metric and r["dim"] in (None, dim)]
     return Table([{"system": r["system"], "dims": r["dim"] or "-",
-                   metric: f"{r['value']:.3f} [{r['low']:.3f}, {r['high']:.3f}]",
+                   metric: f"{r['value']:.3f} {_limits(r)}",
                    "questions": r["n"], "documents": r["n_docs"],
                    "judged@k": r["judged_at_k"]} for r in rows])
 
@@ -222,12 +222,13 @@ def headline(content: dict, split: str) -> Table:
 def _columns(rows: Iterable[Mapping], *names: str) -> str:
     return str(Table([{name: row[name] for name in names} for row in rows]))
 
-def _limits(row: Mapping) -> str:
-    return "no interval" if math.isnan(row["low"]) else f"[{row['low']:+.3f}, {row['high']:+.3f}]"
+def _limits(row: Mapping, sign: str = "") -> str:
+    low, high = row["low"], row["high"]  # None: read back from report.json
+    return "no interval" if low is None or math.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]"
 
 def _comparison_table(rows: Iterable[Mapping]) -> str:
     return str(Table([{"a": r["a"], "b": r["b"], "dims": r["dim"], "split": r["split"],
-                       "difference": f"{r['difference']:+.3f} {_limits(r)}",
+                       "difference": f"{r['difference']:+.3f} {_limits(r, '+')}",
                        "unadjusted": p_text(r["p"]), "p (Holm)": r.get("p_holm", "primary"), "outcome": r["outcome"]}
                       for r in rows]))
 

@@ -190,6 +190,7 @@ def write_rows(rows: Sequence[Mapping], path: Path) -> Path:
     if path.suffix not in (".csv", ".parquet"):
         raise ContractError("data.file", f"{path.name} is neither .csv nor .parquet",
                             "the kind of a file is read from its name", "name it by its kind")
+    path.parent.mkdir(parents=True, exist_ok=True)
     table = pd.DataFrame(rows)
     (table.to_csv if path.suffix == ".csv" else table.to_parquet)(path, index=False)
     return path

@@ -145,7 +145,8 @@ def test_json_holds_no_number_that_json_does_not_know(tmp_path):
     assert strict == {"a": None, "b": [None, 1.5, [2, None]], "c": None, "d": "x"}
 
 
-def test_a_profile_overrides_what_all_runs_share(domain_folder):
+def test_a_profile_overrides_what_all_runs_share(domain_folder, monkeypatch):
+    monkeypatch.delenv("SEMANTIC_NB_THREADS", raising=False)
     path = domain_folder.parents[1] / "settings.ini"
     path.write_text(path.read_text() + "\nthreads = 16\n")
     profile = [line for line in path.read_text().splitlines() if line.startswith("[")][-1].strip("[]")

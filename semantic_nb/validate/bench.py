@@ -47,7 +47,9 @@ def beir_domain(folder: Path, corpus: Corpus, test: Judged, spec: PipelineSpec) 
     if not len(clean):
         raise ContractError("data.pairs", f"no pair of {folder.name} is left: {finding.evidence}",
                             "there is nothing to tune on", "bench without --tune")
-    validation = spec.validation.model_copy(update={"dev": "dev", "test": "test", "production": None})
+    steps = math.ceil(len(clean) / spec.training.batch_size * min(spec.training.epochs, spec.training.compress_epochs))
+    validation = spec.validation.model_copy(update={"dev": "dev", "test": "test", "production": None,
+                                                    "eval_every": max(1, min(spec.validation.eval_every, steps - 1))})
     spec = spec.model_copy(update={"name": folder.name, "folder": folder, "validation": validation})
     domain = Domain(spec, corpus, {"dev": dev, "test": test}, (clean,), (finding,))
     return domain, f"{len(clean)} pairs from {clean.name}; {finding.evidence}"
