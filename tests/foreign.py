@@ -131,7 +131,7 @@ metric = "nDCG@10"
 k = 10
 dev = "dev"
 test = "test"
-eval_every = 1
+eval_every = 2
 audit_dims = [32, 16, 8]
 """
 

@@ -43,7 +43,7 @@ documents = 30_000
 
 [clustering]
 method = "kmeans"
-threshold = "calibrate"
+clusters = 12
 
 [validation]
 metric = "P@10"
