@@ -127,7 +127,7 @@ _NEXT = {"data": "read the rows that the check lists, correct the pairs, and tra
          "base": "read what counting words finds and the base does not, then compare other bases at full size",
          "model": "serve a size without a sharp drop, see the truncation audit, or train more of the small sizes",
          "index": "search exactly to see what the index loses, then build it again from the model that asks",
-         "flat": "a flat index is exact, so wrong vectors lie in it (another model's, or not normalised): build again",
+         "flat": "a flat index is exact, so documents or questions are encoded wrongly: check model, prompts, lengths",
          "ivf": "search exactly to see what the index loses, then raise nprobe, or train fewer lists",
          "hnsw": "search exactly to see what the index loses, then raise efSearch",
          "validate": "label more questions, of the kind that people ask in production, before changing anything else",
