@@ -250,8 +250,7 @@ def _pictures(built: Built, audits: dict[str, Audit], diagnosis: Diagnosis) -> d
     draw_audit(audits, metric)
     _save(plt.gcf(), folder / "audit.png")
     picture, ax = figure(8, 3.6)
-    if np.isfinite([step.value.high for step in diagnosis.steps]).all():  # no interval where all scores are equal
-        draw_waterfall(diagnosis.steps, ax, metric)
+    draw_waterfall(diagnosis.steps, ax, metric)
     _save(picture, folder / "waterfall.png")
     return _map(built, folder / "map.png")
 
