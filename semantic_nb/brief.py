@@ -207,6 +207,10 @@ These decisions are made; do not change them. Where one is missing, ask.{given}
 """
 
 # %% ../nbs/plumbing/brief.ipynb #d512333e
+def _limits(row: Mapping, sign: str = "") -> str:
+    low, high = row["low"], row["high"]  # None: read back from report.json
+    return "no interval" if low is None or math.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]"
+
 def headline(content: dict, split: str) -> Table:
     "The systems that matter at the served size, on one split."
     dim = content["spec"]["index"]["dim"]
@@ -221,10 +225,6 @@ def headline(content: dict, split: str) -> Table:
 # %% ../nbs/plumbing/brief.ipynb #53f06b2b
 def _columns(rows: Iterable[Mapping], *names: str) -> str:
     return str(Table([{name: row[name] for name in names} for row in rows]))
-
-def _limits(row: Mapping, sign: str = "") -> str:
-    low, high = row["low"], row["high"]  # None: read back from report.json
-    return "no interval" if low is None or math.isnan(low) else f"[{low:{sign}.3f}, {high:{sign}.3f}]"
 
 def _comparison_table(rows: Iterable[Mapping]) -> str:
     return str(Table([{"a": r["a"], "b": r["b"], "dims": r["dim"], "split": r["split"],
