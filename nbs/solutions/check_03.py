@@ -37,7 +37,7 @@ def exercise_2(silent: Run | None, plain: Run | None) -> str:
     if changed := [question for question in silent if silent[question] and silent[question] != plain.get(question)]:
         return f"{len(changed)} questions have other answers than in `plain`. Only leave questions out."
     if not answered.any() or answered.sum() >= sum(bool(answers) for answers in plain.values()):
-        return "A silent search answers some questions and is silent on others; this one does not leave any out, or all."
+        return "A silent search answers some questions and not others; this one leaves out none, or all."
     every, honest = (per_query(metric, run, dev) for run in (silent, plain))
     if every[answered].mean() <= honest.mean():
         return (f"Over the questions that it answers it has {every[answered].mean():.3f}, `plain` has "

@@ -21,7 +21,7 @@ TEXTS = ["a first text that is somewhat longer than the other one, so that a lim
 def exercise_1(rule: str | None, saved: Path | None) -> str:
     "The name of the rule that refuses a model with prompts of which the spec says nothing."
     if rule is None or saved is None:
-        return "Load the folder with `load_encoder` and the spec's model section, and read the first line of the refusal."
+        return "Load the folder with `load_encoder` and the spec's model section, and read the refusal's first line."
     spec = load_spec()
     try:
         load_encoder(str(saved), spec.model)

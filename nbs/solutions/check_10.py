@@ -38,11 +38,11 @@ def exercise_2(diagnosis: Diagnosis | None = None) -> str:
     if not last.change.difference:
         return "The served index loses nothing in this diagnosis. Were the broken runs handed over?"
     if before < 0.1:  # a search that finds next to nothing has nothing to lose
-        return f"Well done: the index step changes by {last.change}. A search that scores {before:.3f} cannot lose more."
+        return f"Well done: the index step changes by {last.change}. From {before:.3f} it cannot lose more."
     if last.status != "fail" or last.share > -0.5:
         return f"The served index loses {last.share:+.0%} only. Exchange the answers of all questions."
     if diagnosis.layer != "index":
-        return f"Well done: the index step fails ({last.share:+.0%}). The {diagnosis.layer} layer is named, as it is worse."
+        return f"Well done: the index step fails ({last.share:+.0%}). {diagnosis.layer} is named, as it is worse."
     return f"Well done: the index is named, as it should be ({last.share:+.0%}); all stages before it are untouched."
 
 
