@@ -6,7 +6,7 @@ CHAPTERS = $(sort $(wildcard nbs/[0-9]*.ipynb nbs/*/*.ipynb))
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: run test lab refresh readme bench results faults clean-notebooks help
+.PHONY: run test test-package test-chapters lab refresh readme bench results faults clean-notebooks help
 
 help:
 	@echo "make run      the pipeline on data/pydocs (quick profile), its headline and three answers"
@@ -29,10 +29,18 @@ run: $(VENV)/.installed
 	@echo
 	@printf '%s\n' "most common elements of a list" "remove spaces from both ends of a string" "draw samples from a bell curve" | $(BIN)/semantic-nb search -k 3
 
-# Two processes with one thread each: most tests do too little at a time for two threads. Solutions run in tests/test_book.py.
+# Side by side with one thread each: most tests do too little at a time for two. Solutions run in tests/test_book.py.
 test: $(VENV)/.installed
-	OMP_NUM_THREADS=1 SEMANTIC_NB_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval-lax --nbval-current-env \
-		--nbval-cell-timeout 1800 --durations 25 --ignore nbs/solutions tests nbs
+	$(MAKE) -j2 test-package test-chapters
+
+test-package test-chapters: export OMP_NUM_THREADS = 1
+test-package test-chapters: export SEMANTIC_NB_THREADS = 1
+test-package: $(VENV)/.installed
+	$(BIN)/python -m pytest --durations 12 tests
+
+test-chapters: $(VENV)/.installed
+	$(BIN)/python -m pytest --durations 12 --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
+		--ignore nbs/solutions nbs
 
 lab: $(VENV)/.installed
 	$(BIN)/jupyter lab nbs
