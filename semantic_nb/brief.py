@@ -258,7 +258,8 @@ def report_text(content: Mapping, spec: PipelineSpec) -> str:
     for split in dict.fromkeys(row["split"] for row in content["retrieval"]):
         parts += [f"## {split}", str(headline(content, split))]
     parts += ["## Comparisons", _comparison_table(content["comparisons"]), "## Truncation audit",
-              f"Recommended: {audit['recommended']} dimensions (the smallest that keeps 95 % of the full score).",
+              f"Recommended: {audit['recommended']} dimensions (on dev, the smallest that keeps "
+              f"{1 - SHARP_DROP:.0%} of the full score).",
               _columns(audit["rows"], "dim", "value", "low", "high", "kept", "bytes"), "![audit](audit.png)"]
     if space := content["map"]:
         parts += [f"## Map\n\nTrustworthiness {space['trustworthiness']:.2f} on {space['points']} documents.\n\n"
