@@ -78,7 +78,7 @@ def _blamed(diagnosis: dict) -> str:
     "The check that a diagnosis rests on, or the step, as its sentence names it."
     failed = [row["id"] for row in findings(diagnosis)
               if row["status"] == "fail" and row["id"].startswith(diagnosis["layer"])]
-    return failed[0] if failed else diagnosis["sentence"].split(", ")[0]
+    return failed[0] if failed else diagnosis["sentence"].split(" the score changes")[0]
 
 
 def doubtful(outcome: Outcome) -> set[str]:
