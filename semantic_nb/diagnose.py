@@ -77,7 +77,8 @@ def draw_waterfall(steps: Sequence[Step], ax: "Axes", metric: str) -> None:
                 va="bottom", fontsize=9, color=colour)
         ax.plot([place - 0.7, place - 0.3], [before, before], color=COLOURS["grey"], lw=0.8)
     ax.set_xticks(range(len(steps) + 1), [steps[0].before, *(step.stage for step in steps)])
-    ax.set(ylabel=metric, ylim=(0, max(step.value.high for step in steps) * 1.3))
+    tops = [max(step.value.value, step.value.high) for step in steps]  # the value alone where there is no interval
+    ax.set(ylabel=metric, ylim=(0, max(tops) * 1.3 or 1))
 
 # %% ../nbs/10_diagnose/layers.ipynb #034a621b
 from operator import attrgetter
