@@ -33,7 +33,7 @@ def checkout(tmp_path_factory) -> Path:
     "A copy of the chapters without outputs, since those would look like a finished run, and a small domain."
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
-    shutil.copytree(ROOT / "tests" / "measurements", folder / "tests" / "measurements")  # chapter 05 reads its arms there
+    shutil.copytree(ROOT / "tests" / "measurements", folder / "tests" / "measurements")  # chapter 05 reads them
     shutil.copy(ROOT / "settings.ini", folder)
     for path in (folder / "nbs").glob("[0-9]*.ipynb"):
         notebook = json.loads(path.read_text(encoding="utf-8"))
