@@ -15,7 +15,8 @@ help:
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
 	@echo "make bench    timings and sizes, to runs/bench.json"
 	@echo "make faults   inject every fault, write the table that the chapter on failures shows"
-	@echo "make results  the full profile with three seeds, to data/pydocs/results.json (over an hour)"
+	@echo "make results  the full profile with three seeds, and what each kind of pairs does, to data/pydocs; many hours"
+	@echo "              without an accelerator, goes on where it stopped; PEOPLE=FOLDER: a BEIR folder of people's questions"
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.11"; exit 1; }
@@ -68,3 +69,4 @@ faults: $(VENV)/.installed
 
 results: $(VENV)/.installed
 	$(BIN)/python tests/measurements/results.py
+	$(BIN)/python tests/measurements/silent_failure.py $(if $(PEOPLE),--people $(PEOPLE))

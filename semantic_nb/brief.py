@@ -143,13 +143,14 @@ def _index_text(i: IndexSpec) -> str:
             "k-means++ initialisation, early stopping.")
 
 def _threshold_text(c: _ClusteringSpec) -> str:
-    if c.clusters:
-        return f"{c.clusters} clusters."
+    number = f"{c.clusters} clusters. " if c.clusters else ""  # a threshold beside it is that of near copies
+    if c.threshold is None:
+        return number.strip()
     if c.threshold != "calibrate":
-        return f"Cosine threshold {c.threshold:g}, for this reason: {c.evidence}."
+        return f"{number}Cosine threshold {c.threshold:g}, for this reason: {c.evidence}."
     pairs = f"the labelled pairs in `{c.labelled}`" if c.labelled else "labelled pairs (no file is named: ask for one)"
     goal = f"a precision of {c.precision:g}" if c.precision else "the best F1"
-    return f"Measure the cosine threshold on one half of {pairs}, for {goal}; count its mistakes on the other."
+    return f"{number}Measure the cosine threshold on one half of {pairs}, for {goal}; count its mistakes on the other."
 
 # %% ../nbs/plumbing/brief.ipynb #5d81f95f
 def _validation_text(spec: PipelineSpec) -> str:

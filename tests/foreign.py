@@ -50,7 +50,7 @@ def make_model(folder: Path) -> Path:
 
 def write_lines(path: Path, rows) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def make_domain(folder: Path, model: Path, symmetric: bool = False) -> Path:

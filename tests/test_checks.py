@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from foreign import write_lines
 from semantic_nb.checks import check_data, check_pairs, pairing_finding, read_data_source, require_pairs
 from semantic_nb.cli import app
 from semantic_nb.core import ContractError
@@ -19,10 +20,6 @@ sys.path.insert(0, str(Path(__file__).parent / "data"))
 from test_symmetry import answers, joined, paraphrases  # noqa: E402
 
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))
-
-
-def write_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
 
 
 KEYS = {"id", "layer", "status", "count", "evidence", "fix", "rows"}

@@ -3,10 +3,10 @@
 Two bases: the demo's own, for what depends on quality, and a random one of a layer and 32 dimensions, for
 what depends on files and artifacts alone.
 """
-import json
 from functools import cache
 from pathlib import Path
 
+from foreign import write_lines
 from semantic_nb.core import Settings
 from semantic_nb.data.records import Corpus, Judged, read_judged, write_corpus
 from semantic_nb.encoder import resolve_base
@@ -44,10 +44,6 @@ def write_random_base(folder: Path) -> None:
                          intermediate_size=64)).save_pretrained(folder)
     SentenceTransformer(modules=[Transformer(str(folder)), Pooling(32, pooling_mode="mean")],
                         similarity_fn_name="cosine").save_pretrained(str(folder))
-
-
-def write_lines(path: Path, rows) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def write_qrels(path: Path, judged: Judged) -> None:
