@@ -53,9 +53,9 @@ def write_lines(path: Path, rows) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-def make_domain(folder: Path, model: Path, symmetric: bool = False) -> Path:
-    "A domain of 168 documents, its questions, judgments and spec. Returns the spec's path."
-    rows = [(thing, trouble) for thing in THINGS for trouble in TROUBLES]
+def make_domain(folder: Path, model: Path, symmetric: bool = False, size: int = len(THINGS) * len(TROUBLES)) -> Path:
+    "A domain of `size` documents, its questions, judgments and spec. Returns the spec's path."
+    rows = [(thing, trouble) for thing in THINGS for trouble in TROUBLES][:size]
     documents, questions, qrels = [], [], {"train": [], "dev": [], "test": []}
     for number, (thing, trouble) in enumerate(rows):
         other, (sign, help_text) = THINGS[thing], TROUBLES[trouble]
@@ -82,8 +82,10 @@ def make_domain(folder: Path, model: Path, symmetric: bool = False) -> Path:
         write_lines(folder / "pairs.jsonl", [{"anchor": questions[question]["text"],
                                               "positive": documents[document - 1000]["text"]}
                                              for question, document in qrels["train"]])
-    (folder / "spec.toml").write_text(SPEC.format(name=folder.name, symmetry=symmetry, pairs=pairs, model=model),
-                                      encoding="utf-8")
+    few = size < 100  # then a pass over the pairs is a single step, so several passes are made
+    (folder / "spec.toml").write_text(
+        SPEC.format(name=folder.name, symmetry=symmetry, pairs=pairs, model=model, size=size, epochs=4 if few else 1,
+                    clusters=2 if few else 12), encoding="utf-8")
     return folder / "spec.toml"
 
 
@@ -115,16 +117,18 @@ max_tokens = 32
 
 [training]
 batch_size = 32
+epochs = {epochs}
+compress_epochs = {epochs}
 
 [index]
 type = "auto"
 dim = 16
 similarity = "cosine"
-documents = 168
+documents = {size}
 
 [clustering]
 method = "kmeans"
-clusters = 12
+clusters = {clusters}
 
 [validation]
 metric = "nDCG@10"

@@ -1,4 +1,4 @@
-"""Every main chapter, opened and run from the top in JupyterLab, in a real browser.
+"""Every main chapter, opened and run from the top in JupyterLab, in a real browser, on a domain of ten documents.
 
 It needs `pip install -e '.[browser]'` and Chromium (Debian's package `chromium`, or CHROMIUM=/path/to/it). Screenshots
 of three chapters are kept in the folder that SCREENSHOTS names, by default runs/screenshots.
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: install 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    "A copy of the chapters without outputs, since those would look like a finished run, and a small domain."
+    "A copy of the chapters without outputs, since those would look like a finished run, and ten documents with two dev and two test questions."
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
     shutil.copytree(ROOT / "tests" / "measurements", folder / "tests" / "measurements")  # chapter 05 reads them
@@ -41,7 +41,7 @@ def checkout(tmp_path_factory) -> Path:
             if cell["cell_type"] == "code":
                 cell.update(outputs=[], execution_count=None)
         path.write_text(json.dumps(notebook), encoding="utf-8")
-    make_domain(folder / "repairs", make_model(folder))
+    make_domain(folder / "repairs", make_model(folder), size=10)
     return folder
 
 
