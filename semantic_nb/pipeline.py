@@ -67,7 +67,7 @@ from .brief import figure, reasons, report_text
 from .cluster.duplicates import pairs_together, threshold_for
 from .cluster.groups import cluster_texts
 from .cluster.quality import Question, ask, coherence_text, first_look, make_sheet, space_check
-from .core import Artifact, ContractError, Settings, file_hash, fingerprint, write_json, write_rows
+from .core import ContractError, Settings
 from .data.domain import Domain, load_corpus
 from .data.records import Corpus
 from .diagnose import Diagnosis, diagnose_layers, draw_waterfall
@@ -75,6 +75,7 @@ from .encoder import corpus_vectors, encode, search_sizes, truncate
 from .index import SearchIndex, open_index
 from .measure import Runs, bm25, holm
 from .model import Gate, Trained
+from .store import Artifact, file_hash, fingerprint, write_json, write_rows
 from .validate.audit import (
     Audit, comparison_row, draw_audit, draw_map, evaluate, space_map)
 from .validate.confidence import how_sure, production_warning

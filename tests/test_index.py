@@ -6,10 +6,11 @@ import faiss
 import numpy as np
 import pytest
 
-from semantic_nb.core import ContractError, file_hash
+from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus
 from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate
 from semantic_nb.index import build_index, choose_type, make_index, open_index, tune_effort
+from semantic_nb.store import file_hash
 
 NAN = float("nan")
 

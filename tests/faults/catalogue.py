@@ -13,8 +13,8 @@ import numpy as np
 
 from faults.command import call
 from faults.healthy import RANDOM_BASE, paraphrases, write_lines
-from semantic_nb.core import file_hash, write_json
 from semantic_nb.encoder import resolve_base, truncate
+from semantic_nb.store import file_hash, write_json
 
 FOLDER = Path("data/small")
 SPEC, PAIRS, CORPUS, QUERIES = (FOLDER / "spec.toml", FOLDER / "pairs.jsonl",
