@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .core import ContractError, Settings, to_json, write_rows
-
+from .core import ContractError, Settings
+from .store import to_json, write_rows
 if TYPE_CHECKING:
     from semantic_nb.data.records import Finding
     from semantic_nb.spec import PipelineSpec

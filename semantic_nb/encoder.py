@@ -73,8 +73,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from weakref import WeakKeyDictionary
 
-from .core import Artifact, Settings, file_hash, fingerprint
+from .core import Settings
 from .spec import ModelSpec
+from .store import Artifact, file_hash, fingerprint
 
 # %% ../nbs/04_encoder/integrity.ipynb #b8607778
 _WHEEL = {

@@ -97,12 +97,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .core import Artifact, ContractError, Settings, fingerprint
+from .core import ContractError, Settings
 from .data.domain import Domain
 from .data.records import Corpus
 from .encoder import corpus_vectors, encode, encoder_identity, truncate
 from .measure import Run, as_run
-
+from .store import Artifact, fingerprint
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 

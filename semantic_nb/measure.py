@@ -14,6 +14,7 @@ import numpy as np
 
 from .core import ContractError, Estimate
 from .data.records import Judged
+from .store import write_text
 
 # %% ../nbs/03_measure.ipynb #9176b044
 Run = dict[str, dict[str, float]]
@@ -183,5 +184,5 @@ class Runs:
             name = f"{system}-{dim or 'words'}".replace(" ", "")
             lines = [f"{query} Q0 {document} {rank} {score:.6f} {name}\n" for query, hits in run.items()
                      for rank, (document, score) in enumerate(sorted(hits.items(), key=lambda hit: -hit[1]), 1)]
-            (folder / f"{split}-{name}.trec").write_text("".join(lines), encoding="utf-8")
+            write_text(folder / f"{split}-{name}.trec", "".join(lines))
         return folder

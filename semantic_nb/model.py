@@ -8,11 +8,12 @@ __all__ = ['learn_space', 'compress', 'Gate', 'gate', 'ship', 'Trained', 'train'
 # %% ../nbs/06_model.ipynb #8a75e9c9
 from dataclasses import dataclass
 
-from .core import Artifact, ContractError, Settings
+from .core import ContractError, Settings
 from .data.domain import Domain
 from .encoder import load_encoder, resolve_base, search_sizes
 from .loss.train import Stage, train_model
 from .measure import Comparison, compare, per_query
+from .store import Artifact
 
 # %% ../nbs/06_model.ipynb #1ac007ab
 def learn_space(domain: Domain) -> Artifact:

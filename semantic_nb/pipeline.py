@@ -48,7 +48,7 @@ def run(spec: PipelineSpec | None = None, say: Callable[[str], None] = print) ->
     content["coherence"] = coherence_text(built.folder / "coherence.json", [Question(**q) for q in clusters["sheet"]])
     content["map"] = _pictures(built, audits, diagnosis)
     write_json(built.folder / "report.json", content)
-    (built.folder / "report.md").write_text(report_text(content, built.domain.spec), encoding="utf-8")
+    write_text(built.folder / "report.md", report_text(content, built.domain.spec))
     return Report(built.folder, content)
 
 # %% ../nbs/11_pipeline/report.ipynb #3d42d9d4
@@ -67,7 +67,7 @@ from .brief import figure, reasons, report_text
 from .cluster.duplicates import pairs_together, threshold_for
 from .cluster.groups import cluster_texts
 from .cluster.quality import Question, ask, coherence_text, first_look, make_sheet, space_check
-from .core import Artifact, ContractError, Settings, file_hash, fingerprint, write_json, write_rows
+from .core import ContractError, Settings
 from .data.domain import Domain, load_corpus
 from .data.records import Corpus
 from .diagnose import Diagnosis, diagnose_layers, draw_waterfall
@@ -75,6 +75,7 @@ from .encoder import corpus_vectors, encode, search_sizes, truncate
 from .index import SearchIndex, open_index
 from .measure import Runs, bm25, holm
 from .model import Gate, Trained
+from .store import Artifact, file_hash, fingerprint, write_json, write_rows, write_text, written_aside
 from .validate.audit import (
     Audit, comparison_row, draw_audit, draw_map, evaluate, space_map)
 from .validate.confidence import how_sure, production_warning
@@ -237,7 +238,8 @@ def _content(built: Built, runs: Runs, audit: Audit, diagnosis: Diagnosis) -> di
 # %% ../nbs/11_pipeline/report.ipynb #510ee717
 def _save(picture: Any, path: Path) -> None:
     import matplotlib.pyplot as plt
-    picture.savefig(path, dpi=150)
+    with written_aside(path) as aside:
+        picture.savefig(aside, dpi=150)
     plt.close(picture)
 
 # %% ../nbs/11_pipeline/report.ipynb #6b326e6e
@@ -284,7 +286,7 @@ def judge_clusters(spec: PipelineSpec | None = None, read: "Callable[[str], str]
     ask(sheet, answers, read, say)
     score, before = coherence_text(answers, sheet), report.content["coherence"]
     text = report.text.replace(f"Coherence: {before}", f"Coherence: {score}")  # numbers that JSON has lost stay in it
-    (report.folder / "report.md").write_text(text, encoding="utf-8")
+    write_text(report.folder / "report.md", text)
     write_json(report.folder / "report.json", report.content | {"coherence": score})
     return read_report(spec)
 

@@ -6,10 +6,11 @@ import faiss
 import numpy as np
 import pytest
 
-from semantic_nb.core import ContractError, file_hash
+from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus
 from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate
 from semantic_nb.index import build_index, choose_type, make_index, open_index, tune_effort
+from semantic_nb.store import _hashes, _manifest
 
 NAN = float("nan")
 
@@ -113,9 +114,7 @@ def test_a_damaged_index_is_refused_and_the_good_one_stays(served, tmp_path, dam
 def seal(folder, **facts):
     """Make the manifest fit the folder, so that no checksum gives the change away."""
     manifest = json.loads((folder / "manifest.json").read_text())
-    manifest["files"] = {name: file_hash(folder / name) for name in manifest["files"]}
-    manifest["facts"] |= facts
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "manifest.json").write_text(_manifest(manifest["recipe"], manifest["facts"] | facts, _hashes(folder)))
 
 
 def rewrite(kind, scale=1.0):

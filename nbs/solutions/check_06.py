@@ -3,11 +3,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from semantic_nb.core import Artifact, ContractError
+from semantic_nb.core import ContractError
 from semantic_nb.data.domain import Domain, load_domain
 from semantic_nb.encoder import encoder_identity, load_encoder
 from semantic_nb.model import compress, gate, learn_space
 from semantic_nb.spec import load_spec, parse_spec
+from semantic_nb.store import Artifact
 
 
 @lru_cache(maxsize=1)

@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from .groups import Clusters, check_vectors
-from ..core import ContractError, Estimate, fingerprint, write_json
+from ..core import ContractError, Estimate
 from ..data.records import Finding
+from ..store import fingerprint, write_json
 
 # %% ../../nbs/08_cluster/quality.ipynb #c0405a25
 def agreement(labels: np.ndarray, truth: Sequence[str], seed: int = 1, halves: int = 200) -> dict[str, Estimate]:

@@ -85,11 +85,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from ..core import Artifact, ContractError, Settings, file_hash, fingerprint
+from ..core import ContractError, Settings
 from .clicks import filter_clicks
 from .near_copies import NEAR_COPY_CODE
 from .records import _attempt, read_corpus, read_judged, read_pairs, read_rows, write_corpus
 from ..spec import PairSource, PipelineSpec
+from ..store import Artifact, file_hash, fingerprint
 
 # %% ../../nbs/02_data/loading.ipynb #c9a3e73f
 def load_corpus(spec: PipelineSpec) -> Corpus:

@@ -17,7 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..core import ContractError, Table, fingerprint
+from ..core import ContractError, Table
+from ..store import fingerprint
 
 # %% ../../nbs/02_data/records.ipynb #79a138e2
 def read_rows(path: Path) -> list[dict]:

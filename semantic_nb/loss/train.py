@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from ..core import Artifact, ContractError
+from ..core import ContractError
 from ..data.domain import Domain
 from ..data.records import PairSet
 from ..spec import LossSpec, PipelineSpec
+from ..store import Artifact
 
 # %% ../../nbs/05_loss.ipynb #768830ac
 def check_columns(pairs: PairSet, loss: LossSpec) -> None:
@@ -81,10 +82,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core import Settings, fingerprint, write_json
+from ..core import Settings
 from ..data.domain import sample_corpus
 from ..encoder import bf16_context, encoder_identity, load_encoder
 from ..spec import ModelSpec
+from ..store import fingerprint, write_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments

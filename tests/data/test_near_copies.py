@@ -12,9 +12,10 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.feature_extraction.text import TfidfVectorizer
 
 import semantic_nb.data.near_copies as module
-from semantic_nb.core import ContractError, fingerprint
+from semantic_nb.core import ContractError
 from semantic_nb.data.near_copies import NEAR_COPY_CODE, canonical_text, near_copies, text_features
 from semantic_nb.data.records import read_rows
+from semantic_nb.store import fingerprint
 
 ROOT = Path(__file__).parents[2]
 EDGE = 1e-5                                              # a cosine this close to the threshold may fall on either side
@@ -210,7 +211,7 @@ def test_a_single_character_between_other_scripts_counts():
 
 
 def test_what_is_kept_for_near_copies_has_the_same_key_in_every_process():
-    code = ("from semantic_nb.core import fingerprint\nfrom semantic_nb.data.near_copies import NEAR_COPY_CODE\n"
+    code = ("from semantic_nb.store import fingerprint\nfrom semantic_nb.data.near_copies import NEAR_COPY_CODE\n"
             "print(fingerprint([*NEAR_COPY_CODE]))")
     other = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
     assert fingerprint([*NEAR_COPY_CODE]) == other

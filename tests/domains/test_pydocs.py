@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from semantic_nb.core import fingerprint, file_hash, Settings
+from semantic_nb.core import Settings
 from semantic_nb.spec import load_spec
 from semantic_nb.data.domain import copy_groups, load_corpus, load_domain
+from semantic_nb.store import file_hash, fingerprint
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "data" / "pydocs"

@@ -13,8 +13,8 @@ import numpy as np
 
 from faults.command import call
 from faults.healthy import RANDOM_BASE, paraphrases, write_lines
-from semantic_nb.core import file_hash, write_json
 from semantic_nb.encoder import resolve_base, truncate
+from semantic_nb.store import _hashes, _manifest, write_text
 
 FOLDER = Path("data/small")
 SPEC, PAIRS, CORPUS, QUERIES = (FOLDER / "spec.toml", FOLDER / "pairs.jsonl",
@@ -120,9 +120,7 @@ def fresh(path: Path, content: bytes) -> None:
 def seal(folder: Path, **facts) -> None:
     "Make the manifest fit what lies in the folder now, so that no checksum gives the fault away."
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    manifest["files"] = {name: file_hash(folder / name) for name in manifest["files"]}
-    manifest["facts"] |= facts
-    write_json(folder / "manifest.json", manifest)
+    write_text(folder / "manifest.json", _manifest(manifest["recipe"], manifest["facts"] | facts, _hashes(folder)))
 
 
 def shipped(change: Callable[[Path], None], sealed: bool = True) -> Action:

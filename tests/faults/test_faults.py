@@ -7,7 +7,7 @@ import pytest
 
 from faults.catalogue import FAULTS, Fault
 from faults.command import Failure, call, doubtful, first_failure
-from semantic_nb.core import write_json
+from semantic_nb.store import write_json
 
 TABLE = Path(__file__).with_name("table.json")
 LAYERS = {"data", "loss", "model", "index", "cluster", "validate"}

@@ -25,10 +25,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semantic_nb.core import Settings, Table, fingerprint, write_json
+from semantic_nb.core import Settings, Table
 from semantic_nb.data.domain import SENTENCE_END, load_corpus, load_domain
 from semantic_nb.data.records import Corpus
 from semantic_nb.spec import load_spec
+from semantic_nb.store import fingerprint, write_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

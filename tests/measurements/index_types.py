@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cost import in_turns, sentences
-from semantic_nb.core import Settings, Table, write_json
+from semantic_nb.core import Settings, Table
 from semantic_nb.data.domain import Domain, load_corpus, load_domain
 from semantic_nb.data.records import Corpus
 from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate
@@ -26,6 +26,7 @@ from semantic_nb.index import lists_for
 from semantic_nb.measure import interval
 from semantic_nb.model import train
 from semantic_nb.spec import load_spec
+from semantic_nb.store import write_json
 
 if TYPE_CHECKING:
     import faiss

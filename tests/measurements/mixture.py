@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from semantic_nb.core import write_json
 from semantic_nb.data.domain import load_corpus, pairs_from_documents
 from semantic_nb.data.records import Corpus, PairSet, read_corpus, read_judged, read_rows
 from semantic_nb.data.symmetry import mixture_finding, read_sides
 from semantic_nb.spec import load_spec
+from semantic_nb.store import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "."))

@@ -27,13 +27,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from semantic_nb.core import ContractError, Settings, Table, write_json
+from semantic_nb.core import ContractError, Settings, Table
 from semantic_nb.data.domain import (
     SENTENCE_END, held_out_documents, leak_free, load_corpus, load_domain, pairs_from_documents, sample_corpus)
 from semantic_nb.data.records import Corpus, Judged, PairSet, read_judged
 from semantic_nb.encoder import bf16_context, encode, load_encoder, resolve_base
 from semantic_nb.loss.train import _column_prompts, build_loss, dev_evaluator, mine_negatives
 from semantic_nb.measure import compare, exact_search, per_query
+from semantic_nb.store import write_json
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

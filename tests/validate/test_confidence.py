@@ -324,9 +324,9 @@ def base(spec, settings):
 @pytest.mark.parametrize("live", ["good", "bad"])
 def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spec, settings, base, monkeypatch):
     from semantic_nb import cli, pipeline
-    from semantic_nb.core import Artifact
     from semantic_nb.index import SearchIndex
     from semantic_nb.model import Gate, Trained
+    from semantic_nb.store import Artifact
     from semantic_nb.validate.audit import Audit
     domain, runs = doctored(domain, live)
     domain = replace(domain, splits={name: domain.splits[name] for name in ("test", "production")})
