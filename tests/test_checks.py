@@ -83,7 +83,7 @@ def test_only_positives_of_a_labelled_file_are_pairs(ask, tmp_path):
     rows = [row | {"score": 5 if i < 60 else 1} for i, row in enumerate(rows_of(paraphrases(100)))]
     write_lines(tmp_path / "scored.jsonl", rows)
     found, _ = ask(tmp_path / "scored.jsonl")
-    assert found["data.rows"]["count"] == 60
+    assert found["data.rows.scored"]["count"] == 40 and found["data.rows.scored"]["status"] == "doubt"
     write_lines(tmp_path / "none.jsonl", [row | {"label": 0} for row in rows])
     refusal, code = ask(tmp_path / "none.jsonl")
     assert code == 2 and refusal.layer == "data.labels"

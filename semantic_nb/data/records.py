@@ -55,6 +55,12 @@ class Corpus:
         "Fingerprint of ids and passages, in order."
         return fingerprint([self.ids, self.passages])
 
+    def finding(self) -> "Finding":
+        "`data.empty.document`: how many documents had neither title nor text; doubt if any had."
+        status, fix = ("doubt", "fill or remove them") if self.empty else ("ok", "")
+        return Finding("data.empty.document", status, self.empty,
+                       f"{self.empty} of {len(self) + self.empty} documents are empty and left out", fix)
+
     def subset(self, keep: Iterable[str]) -> "Corpus":
         "The documents with these ids, in the old order."
         rows = sorted(self.position[id] for id in set(keep) if id in self.position)

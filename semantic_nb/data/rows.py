@@ -236,7 +236,7 @@ _SHAPES = (("anchor", "positive", ("label", "score")), ("query", "positive", ("l
            ("question", "answer", ("label",)), ("question1", "question2", ("is_duplicate", "label")),
            ("sentence1", "sentence2", ("label", "score")))
 
-def pair_columns(header: Collection[str], given: Mapping[str, str | None] = {}) -> tuple[dict[str, str], str]:
+def pair_columns(header: Collection[str], given: Mapping[str, str | None]) -> tuple[dict[str, str], str]:
     """Which column is `anchor`, `positive`, `negative`, `label`: those that are `given`, else of a known shape. Empty
     if there are no two sides. And a sentence on what was taken where the names are others."""
     chosen = {role: column for role, column in given.items() if column}
