@@ -18,7 +18,8 @@ import numpy as np
 from ..core import ContractError, Estimate, Settings, Table
 from ..data.domain import (
     Domain, held_out_documents, leak_free, pairs_from_documents, split_queries)
-from ..data.records import GOOD_SHARE, Corpus, Judged, PairSet, read_corpus, read_judged, read_rows
+from ..data.records import GOOD_SHARE, Corpus, Judged, PairSet, read_corpus, read_judged
+from ..data.rows import Number, Text, judgment_file, typed_rows
 from ..encoder import encode, load_encoder, resolve_base, search_sizes, truncate
 from ..measure import bm25, p_text, per_query
 from ..model import compress, learn_space
@@ -33,8 +34,8 @@ _DEV_TITLES = 100
 
 def beir_domain(folder: Path, corpus: Corpus, test: Judged, spec: PipelineSpec) -> tuple[Domain, str]:
     "A BEIR folder as a leak-free domain with splits `dev` and `test`, and a sentence on where its pairs come from."
-    if (folder / "qrels" / "train.tsv").is_file():
-        judged = read_judged(folder / "queries.jsonl", folder / "qrels" / "train.tsv", corpus)
+    if (train := judgment_file(folder / "qrels", "train")).is_file():
+        judged = read_judged(folder / "queries.jsonl", train, corpus)
         splits = split_queries(judged, {"train": 0.9, "dev": 0.1})
         dev, pairs = splits["dev"], splits["train"].pairs(corpus, "train", "asymmetric")
     else:
@@ -68,7 +69,10 @@ def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str 
     and `comparisons` rows as in report.json."""
     say(f"{folder.name}: reading")
     corpus = read_corpus(folder / "corpus.jsonl")
-    test = read_judged(folder / "queries.jsonl", folder / "qrels" / f"{qrels}.tsv", corpus)
+    test = read_judged(folder / "queries.jsonl", judgment_file(folder / "qrels", qrels), corpus)
+    for finding in (corpus.finding(), test.finding(qrels)):
+        if finding.count:
+            say(f"{finding.id}: {finding.evidence}")
     domain, source, metric, dims = None, "", spec.validation.metric, (spec.model.dims[0], spec.index.dim)
     if tune:
         domain, source = beir_domain(folder, corpus, test, spec)
@@ -84,16 +88,12 @@ def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str 
     return {"source": folder.name, "tuned on": source, "retrieval": retrieval, "comparisons": comparisons}
 
 # %% ../../nbs/09_validate/bench.ipynb #caf5aeff
-_SCORED = ("anchor", "positive", "score")
+_SCORED = {"anchor": Text, "positive": Text, "score": Number}
 
 def bench_pairs(path: Path, spec: PipelineSpec, tune: bool = False, say: Callable[[str], None] = print) -> dict:
     """Spearman correlation of cosine and score at each dimension, with its interval and the share of the full size's
     value kept. Raises `ContractError` (`data.columns`) for a file without the columns anchor, positive and score."""
-    rows, domain, correlation = read_rows(path), None, []
-    if not set(_SCORED) <= set(rows[0]):
-        raise ContractError("data.columns", f"{path.name} has {', '.join(rows[0])}, not {', '.join(_SCORED)}",
-                            "a correlation needs two texts and a score",
-                            "name the columns anchor, positive, score; or give a BEIR folder")
+    rows, domain, correlation = typed_rows(path, _SCORED, fix="give a BEIR folder"), None, []
     if tune:
         train, dev = (path.with_name(path.name.replace("test", part)) for part in ("train", "dev"))
         say(f"{path.name}: tuning on the pairs of {train.name} with at least {GOOD_SHARE:.0%} of the highest score")
@@ -115,10 +115,10 @@ def text_domain(name: str, pairs: Sequence[tuple[str, str]], dev: Sequence[tuple
 # %% ../../nbs/09_validate/bench.ipynb #f1e71762
 def _scored_domain(train: Path, dev: Path, test: list[dict], spec: PipelineSpec) -> Domain:
     tested = {row[side] for row in test for side in ("anchor", "positive")}
-    least = GOOD_SHARE * max(float(row["score"]) for row in test)
+    least = GOOD_SHARE * max(row["score"] for row in test)
 
     def good_pairs(path: Path) -> list[tuple[str, str]]:
-        return [(row["anchor"], row["positive"]) for row in read_rows(path) if float(row["score"]) >= least]
+        return [(row["anchor"], row["positive"]) for row in typed_rows(path, _SCORED) if row["score"] >= least]
 
     pairs, watched = [pair for pair in good_pairs(train) if tested.isdisjoint(pair)], good_pairs(dev)
     if not pairs or not watched:
@@ -130,7 +130,7 @@ def _scored_domain(train: Path, dev: Path, test: list[dict], spec: PipelineSpec)
 # %% ../../nbs/09_validate/bench.ipynb #60fffcc5
 def _spearman_rows(name: str, model: "SentenceTransformer", rows: list[dict], dims: Sequence[int]) -> list[dict]:
     from scipy.stats import bootstrap, spearmanr
-    scores = np.array([float(row["score"]) for row in rows])
+    scores = np.array([row["score"] for row in rows])
     sides = [encode(model, [row[side] for row in rows], "query") for side in ("anchor", "positive")]
     result: list[dict] = []
     for dim in dims:
