@@ -423,7 +423,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'semantic_nb.data.records.write_corpus': ( '02_data/records.html#write_corpus',
                                                                                      'semantic_nb/data/records.py')},
             'semantic_nb.data.rows': { 'semantic_nb.data.rows._as_grade': ('02_data/rows.html#_as_grade', 'semantic_nb/data/rows.py'),
-                                       'semantic_nb.data.rows._as_label': ('02_data/rows.html#_as_label', 'semantic_nb/data/rows.py'),
                                        'semantic_nb.data.rows._as_number': ('02_data/rows.html#_as_number', 'semantic_nb/data/rows.py'),
                                        'semantic_nb.data.rows._as_text': ('02_data/rows.html#_as_text', 'semantic_nb/data/rows.py'),
                                        'semantic_nb.data.rows._as_text_or_nothing': ( '02_data/rows.html#_as_text_or_nothing',

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -102,7 +101,7 @@ class DataSource:
 
 # %% ../nbs/10_diagnose/checks.ipynb #15ef8b92
 def read_data_source(path: Path, symmetry: str = "", split: str = "",
-                     columns: Mapping[str, str | None] = MappingProxyType({})) -> DataSource:
+                     columns: Mapping[str, str | None] | None = None) -> DataSource:
     """Read a spec, a folder or a file.
 
     Args:
@@ -115,7 +114,7 @@ def read_data_source(path: Path, symmetry: str = "", split: str = "",
         spec = load_spec(path if path.is_file() else path / "spec.toml")
         domain = load_domain(spec)
         return DataSource(spec.name, domain.pairs, {}, domain.corpus, domain.splits, domain.findings, spec)
-    return _beir_source(path, symmetry, split) if path.is_dir() else _file_source(path, symmetry, columns)
+    return _beir_source(path, symmetry, split) if path.is_dir() else _file_source(path, symmetry, columns or {})
 
 # %% ../nbs/10_diagnose/checks.ipynb #6361997c
 def _beir_source(folder: Path, symmetry: str, split: str) -> DataSource:
@@ -212,7 +211,7 @@ _DEMO_BATCH = 64
 
 # %% ../nbs/10_diagnose/checks.ipynb #0e3eaf87
 def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetry: str = "", split: str = "",
-               columns: Mapping[str, str | None] = MappingProxyType({}),
+               columns: Mapping[str, str | None] | None = None,
                model: "SentenceTransformer | str | None" = None, say: Callable[[str], None] = print) -> list[Finding]:
     """Check data of any kind before anything is trained on it; `say` is called with a line before each step.
 
@@ -246,7 +245,7 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
     return [*findings, *_copy_findings(given), *_leak_findings(given, known)]
 
 # %% ../nbs/10_diagnose/checks.ipynb #d94483b0
-def _as_source(given: _AnySource, symmetry: str, split: str, columns: Mapping[str, str | None]) -> DataSource:
+def _as_source(given: _AnySource, symmetry: str, split: str, columns: Mapping[str, str | None] | None) -> DataSource:
     if isinstance(given, (str, Path)):
         return read_data_source(Path(given), symmetry, split, columns)
     if isinstance(given, PairSet) and len(given):

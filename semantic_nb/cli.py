@@ -278,7 +278,7 @@ def _duplicates_command(
     from semantic_nb.cluster.files import duplicates_file
     columns = {"anchor": anchor, "positive": positive, "label": label, "text": text}
     content, found = duplicates_file(source, _spec(), calibrate=calibrate, same_from=same_from, precision=precision,
-                                     threshold=threshold, columns=columns, out=out, model=model, progress=not as_json)
+                                     threshold=threshold, columns=columns, out=out, model=model)
     _show(content, as_json, found)
 
 # %% ../nbs/plumbing/cli.ipynb #f09a1936

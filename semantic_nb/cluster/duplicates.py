@@ -18,7 +18,7 @@ from ..core import ContractError, Estimate, Settings
 from ..data.domain import Domain, load_corpus
 from ..data.near_copies import canonical_text
 from ..data.records import Corpus, Finding, Judged
-from ..data.rows import Label, Text, pair_columns, read_rows, typed_rows
+from ..data.rows import Number, Text, pair_columns, read_rows, typed_rows
 from ..encoder import corpus_vectors, encode, load_encoder
 from ..spec import PipelineSpec
 
@@ -59,7 +59,7 @@ def read_labelled(path: Path, corpus: Corpus | None = None, same_from: float | N
     if same_from is not None and not columns.get("label"):
         names["label"] = "score"
     one, other, label = names["anchor"], names["positive"], names["label"]
-    rows = typed_rows(rows, {one: Text, other: Text, label: Label}, Path(path).name,
+    rows = typed_rows(rows, {one: Text, other: Text, label: Number}, Path(path).name,
                       "name yours: --anchor, --positive and --label; or give left and right with ids")
     labels = _binary_labels([row[label] for row in rows], same_from)
     if not by_id:

@@ -6,7 +6,6 @@
 __all__ = ['cluster_file', 'duplicates_file']
 
 # %% ../../nbs/08_cluster/files.ipynb #20a58dfc
-import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -31,21 +30,18 @@ def _need_target(path: Path | None, kinds: Sequence[str] = ()) -> None:
     "Refuse before the work a file that could not be written after it; no `kinds`: any ending."
     if path is None:
         return
-    if path.is_dir() or kinds and path.suffix not in kinds:
-        raise ContractError("data.file", f"{path.name} {'is a folder' if path.is_dir() else 'is none of'} "
-                            f"{', '.join(kinds)}", "the kind of a file is read from its name", "name it by its kind")
-    folder = next(folder for folder in path.absolute().parents if folder.exists())
     try:
-        tempfile.TemporaryFile(dir=folder).close()
-        if path.exists() and not os.access(path, os.W_OK):
-            raise PermissionError(f"{path.name} is read-only")
+        if kinds and path.suffix not in kinds:
+            raise OSError(f"its name does not end in {' or '.join(kinds)}")
+        folder = next(folder for folder in path.absolute().parents if folder.exists())
+        (open(path, "ab") if path.exists() else tempfile.TemporaryFile(dir=folder)).close()
     except OSError as error:
         raise ContractError("data.file", f"{path} cannot be written: {error.strerror or error}",
-                            "the work would be lost at its end", "name a folder that takes files") from None
+                            "the work would be lost at its end", "name a file in a folder that takes it") from None
 
-def _embedder(spec: PipelineSpec, model: str | None, progress: bool) -> Callable[[Sequence[str]], np.ndarray]:
+def _embedder(spec: PipelineSpec, model: str | None, rows: int) -> Callable[[Sequence[str]], np.ndarray]:
     encoder = load_encoder(model or spec.model.base, spec.model)
-    return partial(encode, encoder, role="document", progress=progress)
+    return partial(encode, encoder, role="document", progress=rows > 1000)
 
 # %% ../../nbs/08_cluster/files.ipynb #30ad5c52
 def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels: str | None = None,
@@ -71,7 +67,7 @@ def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels
     typed = typed_rows(rows, kinds, source.name, "name yours: --text and --labels")
     texts, known = [row[text] for row in typed], np.array([not labels or bool(row[labels].strip()) for row in typed])
     truth = [row[labels] for row, labelled in zip(typed, known) if labelled] if labels else None
-    vectors = _embedder(spec, model, len(rows) > 1000)(texts)
+    vectors = _embedder(spec, model, len(rows))(texts)
     k = len(set(truth)) if k is None and truth and threshold is None else k
     clusters = cluster_texts(vectors, texts, method, k, threshold, seed=seed)
     if judge:
@@ -99,7 +95,7 @@ def _as_text(table: str, content: Mapping[str, Any]) -> str:
 def duplicates_file(source: Path, spec: PipelineSpec, *, calibrate: Path | None = None, same_from: float | None = None,
                     precision: float | None = None, threshold: float | None = None,
                     columns: Mapping[str, str | None] | None = None, out: Path | None = None,
-                    model: str | None = None, progress: bool = False) -> tuple[dict[str, Any], str]:
+                    model: str | None = None) -> tuple[dict[str, Any], str]:
     """Near-copies among the texts of a file, or a decision for each of its pairs, at a calibrated threshold.
 
     Args:
@@ -122,12 +118,12 @@ def duplicates_file(source: Path, spec: PipelineSpec, *, calibrate: Path | None 
     wanted = [sides["anchor"], sides["positive"]] if sides else [columns.get("text") or "text"]
     typed = typed_rows(rows, dict.fromkeys(wanted, Text), source.name, "name yours: --anchor and --positive, or --text")
     labelled = read_labelled(calibrate, same_from=same_from, columns=columns) if calibrate else None
-    embed = _embedder(spec, model, progress)
+    embed = _embedder(spec, model, len(rows))
     if labelled is not None:
         calibration = calibrate_pairs(labelled, embed, precision, Settings.current().seed)
         threshold, how = calibration.threshold, str(calibration)
     texts = [[row[column] for row in typed] for column in wanted]
-    results, summary, findings = _decided(texts, embed, threshold, how, progress)
+    results, summary, findings = _decided(texts, embed, threshold, how)
     rows = [row | result for row, result in zip(rows, results)]
     if out:
         write_rows(rows, out)
@@ -137,14 +133,14 @@ def duplicates_file(source: Path, spec: PipelineSpec, *, calibrate: Path | None 
             "\n".join(filter(None, [said, how, summary, *doubts])))
 
 # %% ../../nbs/08_cluster/files.ipynb #19fb6380
-def _decided(texts: Sequence[Sequence[str]], embed: Callable[[Sequence[str]], np.ndarray], threshold: float, how: str,
-             progress: bool) -> tuple[list[dict], str, list]:
+def _decided(texts: Sequence[Sequence[str]], embed: Callable[[Sequence[str]], np.ndarray], threshold: float,
+             how: str) -> tuple[list[dict], str, list]:
     "For two columns of texts, which pairs are the same; for one, which texts stay: by row, in a sentence, findings."
     if len(texts) == 2:
         scores = pair_scores(*texts, embed)
         results = [{"cosine": float(score), "same": bool(score >= threshold)} for score in scores]
         return results, f"{(scores >= threshold).sum()} of {len(results)} pairs are the same", []
-    copies = deduplicate(texts[0], embed(texts[0]), threshold, progress=progress)
+    copies = deduplicate(texts[0], embed(texts[0]), threshold, progress=len(texts[0]) > 1000)
     results = [{"keep": bool(keep), "stands_for": int(row), "reason": reason}
                for keep, row, reason in zip(copies.keep, copies.representative, copies.reason)]
     return results, str(copies), [copies.finding(how)]

@@ -20,7 +20,7 @@ from typing_extensions import NotRequired, TypedDict
 
 from ..core import ContractError, Table, fingerprint
 from .rows import (
-    _LABELS, _SIDES, _missing, Grade, JUDGMENTS, Label, MaybeText, Text, read_rows, typed_rows)
+    _LABELS, _SIDES, _missing, Grade, JUDGMENTS, MaybeText, Number, Text, read_rows, typed_rows)
 
 # %% ../../nbs/02_data/records.ipynb #25f7bd1e
 @dataclass(frozen=True)
@@ -253,7 +253,7 @@ def positive_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry
     rows = read_rows(path) if path else list(source)
     label = columns.get("label") or next((one for one in _LABELS if any(one in row for row in rows)), None)
     sides = [columns[role] for role in _SIDES if columns.get(role)]
-    kinds = {side: Text for side in sides} | ({label: Label} if label else {})
+    kinds = {side: Text for side in sides} | ({label: Number} if label else {})
     rows = typed_rows(rows, kinds, path.name if path else name, "name yours: --anchor, --positive and --negative of a "
                       "command, anchor, positive and negative in [[data.pairs]]")
     rows, findings = _positives(rows, label, name) if label else (rows, ())
