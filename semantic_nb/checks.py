@@ -21,12 +21,12 @@ from .data.domain import load_corpus, load_domain
 from .data.leakage import find_leaks
 from .data.near_copies import duplicate_pairs, near_copies, text_features
 from .data.records import (
-    Corpus, Finding, Judged, PairSet, read_corpus, read_judged, read_pairs, read_rows)
+    Corpus, Finding, Judged, PairSet, positive_pairs, read_corpus, read_judged)
+from .data.rows import MaybeText, judgment_file, pair_columns, read_rows, typed_rows
 from .data.symmetry import direction_finding, mixture_finding, read_sides, symmetry_finding
 from .encoder import encode, load_encoder, resolve_base
 from .loss.negatives import false_negatives, negatives_finding
 from .spec import ModelSpec, PipelineSpec, load_spec
-from .validate.bench import GOOD_SHARE
 from .validate.tails import boilerplate, truncation_by_role
 
 if TYPE_CHECKING:
@@ -99,71 +99,65 @@ class DataSource:
     findings: tuple[Finding, ...] = ()
     spec: PipelineSpec | None = None
 
-# %% ../nbs/10_diagnose/checks.ipynb #818679b9
-def _positive_rows(rows: Sequence[Mapping]) -> tuple[Sequence[Mapping], tuple[Finding, ...]]:
-    column = next((name for name in ("label", "score") if name in rows[0]), None)
-    if column is None:
-        return rows, ()
-    try:
-        values = np.array([float(row.get(column)) for row in rows])
-    except (TypeError, ValueError) as error:
-        raise ContractError("data.columns", f"{column}: {error}", "labels and scores are numbers",
-                            "correct the column") from None
-    odd = not np.isfinite(values).all() or (column == "label" and not set(values.tolist()) <= {0, 1})
-    if odd or values.max() <= 0:
-        raise ContractError("data.labels", f"the {column}s are {', '.join(map(str, np.unique(values)[:5]))}",
-                            "which rows are pairs of texts that belong together is not said",
-                            "write 1 for pairs and 0 for others, or a finite score; or leave the column out")
-    least = GOOD_SHARE * values.max()
-    positives = [row for row, value in zip(rows, values) if value >= least]
-    evidence = f"{len(positives)} of {len(rows)} rows are positives ({column} from {least:g})"
-    return positives, (Finding("data.rows", "ok", len(positives), evidence),)
-
 # %% ../nbs/10_diagnose/checks.ipynb #15ef8b92
-def read_data_source(path: Path, symmetry: str = "", split: str = "") -> DataSource:
+def read_data_source(path: Path, symmetry: str = "", split: str = "",
+                     columns: Mapping[str, str | None] | None = None) -> DataSource:
     """Read a spec, a folder or a file.
 
     Args:
         symmetry: what the pairs are declared to be; empty: report what is observed.
         split: for a BEIR folder, the only split to check against train.
+        columns: in a file, the column of `anchor`, `positive`, `negative`, `label` or `text` that has another name.
     """
     path = Path(path)
     if path.name == "spec.toml" or (path / "spec.toml").is_file():
         spec = load_spec(path if path.is_file() else path / "spec.toml")
         domain = load_domain(spec)
         return DataSource(spec.name, domain.pairs, {}, domain.corpus, domain.splits, domain.findings, spec)
-    return _beir_source(path, symmetry, split) if path.is_dir() else _file_source(path, symmetry)
+    return _beir_source(path, symmetry, split) if path.is_dir() else _file_source(path, symmetry, columns or {})
 
 # %% ../nbs/10_diagnose/checks.ipynb #6361997c
 def _beir_source(folder: Path, symmetry: str, split: str) -> DataSource:
-    corpus = read_corpus(folder / "corpus.jsonl")
-    names = [file.stem for file in sorted((folder / "qrels").glob("*.tsv"))]
+    corpus, qrels = read_corpus(folder / "corpus.jsonl"), folder / "qrels"
+    names = sorted({file.stem for file in qrels.glob("*") if judgment_file(qrels, file.stem).is_file()})
     if not names or (split and split not in names):
-        raise ContractError("data.qrels", f"{folder.name}/qrels has {', '.join(names) or 'no .tsv file'}",
+        raise ContractError("data.qrels", f"{folder.name}/qrels has {', '.join(names) or 'no file of judgments'}",
                             "a BEIR folder holds judgments",
                             f"name one of them, not {split!r}" if names else "add qrels/test.tsv")
     wanted = [name for name in names if not split or name in ("train", split)]
-    splits = {name: read_judged(folder / "queries.jsonl", folder / "qrels" / f"{name}.tsv", corpus) for name in wanted}
+    splits = {name: read_judged(folder / "queries.jsonl", judgment_file(qrels, name), corpus) for name in wanted}
     first = "train" if "train" in splits else wanted[0]
-    return DataSource(folder.name, (splits[first].pairs(corpus, first, symmetry),), {}, corpus, splits)
+    findings = (corpus.finding(), *(judged.finding(name) for name, judged in splits.items()))
+    return DataSource(folder.name, (splits[first].pairs(corpus, first, symmetry),), {}, corpus, splits, findings)
 
 # %% ../nbs/10_diagnose/checks.ipynb #a7cac734
-def _file_source(path: Path, symmetry: str) -> DataSource:
+def _file_source(path: Path, symmetry: str, columns: Mapping[str, str | None]) -> DataSource:
     rows = read_rows(path)
-    columns, folder = set(rows[0]), path.parent
-    if {"query", "document", "position"} <= columns:
+    header, folder = dict.fromkeys(name for row in rows for name in row), path.parent
+    if {"query", "document", "position"} <= {*header}:
         declared, corpus_file = folder / "spec.toml", folder / "corpus.jsonl"
         corpus = load_corpus(load_spec(declared)) if declared.is_file() else read_corpus(corpus_file)
         filtered = filter_clicks(rows, corpus, path.stem)
         return DataSource(path.name, (filtered.pairs,), corpus=corpus, findings=filtered.findings)
-    if {"anchor", "positive"} <= columns:
-        positives, findings = _positive_rows(rows)
-        pairs = read_pairs(positives, path.stem, symmetry, negative="negative" if "negative" in columns else None)
-        return DataSource(path.name, (pairs,), findings=findings)
-    if "text" in columns:
-        return DataSource(path.name, texts={"text": [str(row["text"] or "") for row in rows]})
-    raise ContractError("data.columns", f"{path.name} has {', '.join(rows[0])}", "columns tell the kind of a file",
-                        "name them anchor and positive, or query, document and position, or text")
+    sides, said = pair_columns(header, columns)
+    if sides and not columns.get("text"):
+        pairs, findings = positive_pairs(path, path.stem, symmetry, sides)
+        return DataSource(path.name, (pairs,), findings=(Finding("data.columns", "ok", len(rows), said),) * bool(said)
+                          + findings)
+    if (column := columns.get("text") or "text") in header or columns.get("text"):
+        return _text_source(path, column)
+    raise ContractError("data.columns", f"{path.name} has {', '.join(map(repr, header))}", "columns tell the kind of a "
+                        "file", "name them anchor and positive, or query, document and position, or text; or name "
+                        "yours: --anchor and --positive, or --text. Judgments are read with their folder")
+
+# %% ../nbs/10_diagnose/checks.ipynb #ce03c94d
+def _text_source(path: Path, column: str) -> DataSource:
+    texts = [row[column] for row in typed_rows(path, {column: MaybeText})]
+    empty = [number for number, text in enumerate(texts) if not text.strip()]
+    status, fix = ("doubt", "remove them: what cannot be read is near to nothing") if empty else ("ok", "")
+    evidence = f"{len(empty)} of {len(texts)} texts are empty and left out"
+    finding = Finding("data.empty.text", status, len(empty), evidence, fix, tuple({"row": row} for row in empty[:5]))
+    return DataSource(path.name, texts={"text": [text for text in texts if text.strip()]}, findings=(finding,))
 
 # %% ../nbs/10_diagnose/checks.ipynb #734b3999
 def _length_findings(source: DataSource, model: "SentenceTransformer") -> list[Finding]:
@@ -217,6 +211,7 @@ _DEMO_BATCH = 64
 
 # %% ../nbs/10_diagnose/checks.ipynb #0e3eaf87
 def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetry: str = "", split: str = "",
+               columns: Mapping[str, str | None] | None = None,
                model: "SentenceTransformer | str | None" = None, say: Callable[[str], None] = print) -> list[Finding]:
     """Check data of any kind before anything is trained on it; `say` is called with a line before each step.
 
@@ -225,14 +220,15 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
             a list of texts.
         against: what is trained on, of the same kinds; reports what leaks from it.
         symmetry, split: declared symmetry of the pairs (empty: say what is observed); the split of a BEIR folder.
+        columns: in a file, the column of `anchor`, `positive`, `negative`, `label` or `text` that has another name.
         model: counts tokens, looks for false negatives; loaded, or its folder or name. None: the spec's base.
     Raises `data.symmetry` for an unknown symmetry, `data.source` for no source, and what the readers refuse.
     """
     if symmetry not in ("", "symmetric", "asymmetric"):
         raise ContractError("data.symmetry", f"symmetry {symmetry!r}", "a relation has one symmetry",
                             "symmetric, asymmetric, or leave it out")
-    given = _as_source(source, symmetry, split)
-    known = None if against is None else _as_source(against, symmetry, split)
+    given = _as_source(source, symmetry, split, columns)
+    known = None if against is None else _as_source(against, symmetry, split, columns)
     spec = load_spec() if Settings.current().spec else given.spec
     if model is None or isinstance(model, str):
         declared = spec.model if spec else _DEMO_MODEL
@@ -249,9 +245,9 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
     return [*findings, *_copy_findings(given), *_leak_findings(given, known)]
 
 # %% ../nbs/10_diagnose/checks.ipynb #d94483b0
-def _as_source(given: _AnySource, symmetry: str, split: str) -> DataSource:
+def _as_source(given: _AnySource, symmetry: str, split: str, columns: Mapping[str, str | None] | None) -> DataSource:
     if isinstance(given, (str, Path)):
-        return read_data_source(Path(given), symmetry, split)
+        return read_data_source(Path(given), symmetry, split, columns)
     if isinstance(given, PairSet) and len(given):
         given = DataSource(given.name, (given,))
     if isinstance(given, DataSource):

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from .core import ContractError, Settings
-from .store import to_json, write_rows
+from .store import to_json
+
 if TYPE_CHECKING:
     from semantic_nb.data.records import Finding
     from semantic_nb.spec import PipelineSpec
@@ -30,7 +31,12 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 _SpecPath = Annotated[Optional[Path], typer.Argument(help="A spec.toml; by default the one that settings.ini names.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
 _ModelPath = Annotated[Optional[str], typer.Option(help="A model folder or name; by default the base of the spec.")]
-_Threshold = Annotated[Optional[float], typer.Option(help="A cosine that was calibrated before.")]
+_Threshold = Annotated[Optional[float], typer.Option(min=-1, max=1, help="A cosine that was calibrated before.")]
+_Anchor = Annotated[Optional[str], typer.Option(help="The column of anchors, where it is not called anchor.")]
+_Positive = Annotated[Optional[str], typer.Option(help="The column of positives.")]
+_Negative = Annotated[Optional[str], typer.Option(help="The column of negatives.")]
+_Label = Annotated[Optional[str], typer.Option(help="The column of labels, 1 for pairs and 0 for others, or score.")]
+_Text = Annotated[Optional[str], typer.Option("--text", help="The column that holds the text.")]
 
 # %% ../nbs/plumbing/cli.ipynb #ea380773
 _FAILED, _REFUSED, _INTERRUPTED = 1, 2, 130
@@ -186,6 +192,8 @@ def _data_command(
     against: Annotated[Optional[Path], typer.Option(
         help="What is trained on: a source like the first; reports what leaks from it.")] = None,
     split: Annotated[str, typer.Option(help="For a BEIR folder: the one split to compare with train.")] = "",
+    anchor: _Anchor = None, positive: _Positive = None, negative: _Negative = None, label: _Label = None,
+    text: _Text = None,
     model: _ModelPath = None,
     as_json: _AsJson = False,
 ) -> None:
@@ -194,7 +202,9 @@ def _data_command(
     Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
     """
     from semantic_nb.checks import check_data
-    _show_findings(check_data(source, against, symmetry=symmetry, split=split, model=model, say=_say(as_json)), as_json)
+    columns = {"anchor": anchor, "positive": positive, "negative": negative, "label": label, "text": text}
+    _show_findings(check_data(source, against, symmetry=symmetry, split=split, columns=columns, model=model,
+                              say=_say(as_json)), as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")
@@ -234,14 +244,7 @@ def _lint_command(path: Annotated[Path, typer.Argument(help="A script, a noteboo
 
 # %% ../nbs/plumbing/cli.ipynb #96a917e8
 _Texts = Annotated[Path, typer.Argument(help="Texts: JSONL, CSV, TSV or Parquet, one row each.")]
-_Column = Annotated[str, typer.Option("--text", help="The column that holds the text.")]
 _Out = Annotated[Optional[Path], typer.Option("--out", help="Write the rows to this CSV or Parquet file.")]
-
-def _embedder(model: str | None, progress: bool) -> Callable:
-    "A function from texts to unit vectors."
-    from semantic_nb.encoder import encode, load_encoder
-    spec = _spec()
-    return partial(encode, load_encoder(model or spec.model.base, spec.model), role="document", progress=progress)
 
 # %% ../nbs/plumbing/cli.ipynb #8ac0adb5
 @app.command("cluster")
@@ -249,34 +252,17 @@ def _cluster_command(
     source: _Texts, method: Annotated[str, typer.Option(help="kmeans, agglomerative or communities.")] = "kmeans",
     k: Annotated[Optional[int], typer.Option("-k", help="How many clusters.")] = None,
     threshold: _Threshold = None,
-    labels: Annotated[Optional[str], typer.Option(help="A column with true labels; their number is k.")] = None,
+    labels: Annotated[Optional[str], typer.Option(
+        "--labels", "--label", help="A column with true labels; their number is k.")] = None,
     judge: Annotated[Optional[Path], typer.Option(help="Ask which text is odd; answers go to this file.")] = None,
-    text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: _AsJson = False,
+    text: _Text = None, model: _ModelPath = None, out: _Out = None, as_json: _AsJson = False,
 ) -> None:
     "Cluster a file of texts, describe the clusters, and say how good they are."
-    from semantic_nb.cluster.groups import cluster_texts
-    from semantic_nb.cluster.quality import (
-        agreement, ask, cluster_quality, coherence_text, first_look, make_sheet, space_check)
-    from semantic_nb.data.records import read_rows, text_column
-    rows, seed, say = read_rows(source), Settings.current().seed, _say(as_json)
-    texts, truth = text_column(rows, text, source), text_column(rows, labels, source) if labels else None
-    vectors = _embedder(model, len(rows) > 1000)(texts)
-    k = len(set(truth)) if k is None and truth and threshold is None else k
-    clusters = cluster_texts(vectors, texts, method, k, threshold, seed=seed)
-    if judge:
-        ask(make_sheet(texts, clusters.labels, seed=seed), judge, _ask_with(say), say)
-    numbers, look = cluster_quality(vectors, clusters), first_look(space_check(vectors, truth, seed))
-    agreements = agreement(clusters.labels, truth, seed) if truth else {}
-    if out:
-        write_rows([row | {"cluster": int(label), "outlier": bool(outlier)}
-                    for row, label, outlier in zip(rows, clusters.labels, clusters.outlier)], out)
-    figures = {name: f"{value:.3f}" for name, value in numbers.items()}
-    agreed = {name: str(value) for name, value in agreements.items()}
-    content = {"clusters": clusters.table(texts, len(clusters.cohesion)).rows, "quality": numbers, "agreement": agreed,
-               "coherence": coherence_text(judge), "if poor": look, "labels": clusters.labels.tolist()}
-    lines = [str(clusters.table(texts)), "", *(f"{name}: {value}" for name, value in (figures | agreed).items()),
-             f"coherence: {content['coherence']}", f"if the clusters look poor, {look}"]
-    _show(content, as_json, "\n".join(lines))
+    from semantic_nb.cluster.files import cluster_file
+    say = _say(as_json)
+    content, found = cluster_file(source, _spec(), text=text or "text", labels=labels, method=method, k=k,
+                                  threshold=threshold, judge=judge, out=out, model=model, read=_ask_with(say), say=say)
+    _show(content, as_json, found)
 
 # %% ../nbs/plumbing/cli.ipynb #53c2fb6b
 @app.command("duplicates")
@@ -284,39 +270,17 @@ def _duplicates_command(
     source: Annotated[Path, typer.Argument(help="Texts (one column), or pairs (anchor, positive).")],
     calibrate: Annotated[Optional[Path], typer.Option(help="Pairs: anchor, positive, label (0, 1) or score.")] = None,
     same_from: Annotated[Optional[float], typer.Option(help="The lowest score that counts as the same.")] = None,
-    precision: Annotated[Optional[float], typer.Option(help="Calibrate for this precision, not for F1.")] = None,
-    threshold: _Threshold = None,
-    text: _Column = "text", model: _ModelPath = None, out: _Out = None, as_json: _AsJson = False,
+    precision: Annotated[Optional[float], typer.Option(
+        min=0.01, max=1, help="Calibrate for this precision, not for F1.")] = None,
+    threshold: _Threshold = None, anchor: _Anchor = None, positive: _Positive = None, label: _Label = None,
+    text: _Text = None, model: _ModelPath = None, out: _Out = None, as_json: _AsJson = False,
 ) -> None:
     "Find near-copies among texts, or decide about pairs, at a calibrated threshold."
-    from semantic_nb.cluster.duplicates import calibrate_pairs, deduplicate, pair_scores, read_labelled
-    from semantic_nb.data.records import read_rows, text_column
-    if (calibrate is None) == (threshold is None):
-        raise ContractError("cluster.threshold", "give --calibrate LABELLED_PAIRS or --threshold",
-                            "a threshold that nobody measured is a guess",
-                            "label some pairs, or give the number that was calibrated before")
-    rows, embed, findings, how = read_rows(source), _embedder(model, not as_json), [], f"threshold {threshold}, given"
-    if calibrate:
-        pairs = read_labelled(calibrate, same_from=same_from)
-        calibration = calibrate_pairs(pairs, embed, precision, Settings.current().seed)
-        threshold, how = calibration.threshold, str(calibration)
-    if {"anchor", "positive"} <= set(rows[0]):
-        scores = pair_scores(text_column(rows, "anchor", source), text_column(rows, "positive", source), embed)
-        results = [{"cosine": float(score), "same": bool(score >= threshold)} for score in scores]
-        summary = f"{(scores >= threshold).sum()} of {len(rows)} pairs are the same"
-    else:
-        texts = text_column(rows, text, source)
-        copies = deduplicate(texts, embed(texts), threshold, progress=not as_json)
-        results = [{"keep": bool(keep), "stands_for": int(row), "reason": reason}
-                   for keep, row, reason in zip(copies.keep, copies.representative, copies.reason)]
-        summary, findings = str(copies), [copies.finding(how)]
-    rows = [row | result for row, result in zip(rows, results)]
-    if out:
-        write_rows(rows, out)
-    doubts = [f"{finding.status}: {finding.evidence}; {finding.fix}" for finding in findings if finding.status != "ok"]
-    _show({"threshold": threshold, "calibration": how, "found": summary,
-           "findings": [finding.as_dict() for finding in findings], "rows": rows}, as_json,
-          "\n".join([how, summary, *doubts]))
+    from semantic_nb.cluster.files import duplicates_file
+    columns = {"anchor": anchor, "positive": positive, "label": label, "text": text}
+    content, found = duplicates_file(source, _spec(), calibrate=calibrate, same_from=same_from, precision=precision,
+                                     threshold=threshold, columns=columns, out=out, model=model)
+    _show(content, as_json, found)
 
 # %% ../nbs/plumbing/cli.ipynb #f09a1936
 if __name__ == "__main__" and "__file__" in globals():

@@ -121,7 +121,7 @@ def _made_from(spec: PipelineSpec) -> str:
     "Fingerprint of what decides a run besides the code: the spec, the files that it names, the scale."
     settings, data = Settings.current(), spec.data
     named = [data.corpus, data.queries, spec.clustering.labelled, *(source.path for source in data.pairs)]
-    files = [spec.folder / name for name in named if name] + sorted((spec.folder / data.qrels).glob("*.tsv"))
+    files = [spec.folder / name for name in named if name] + sorted((spec.folder / data.qrels).glob("*"))
     hashes = [file_hash(file) for file in files if file.is_file()]
     return fingerprint([spec.model_dump(mode="json"), hashes, settings.documents, settings.pairs, settings.seed])
 

@@ -80,10 +80,45 @@ def test_only_positives_of_a_labelled_file_are_pairs(ask, tmp_path):
     rows = [row | {"score": 5 if i < 60 else 1} for i, row in enumerate(rows_of(paraphrases(100)))]
     write_lines(tmp_path / "scored.jsonl", rows)
     found, _ = ask(tmp_path / "scored.jsonl")
-    assert found["data.rows"]["count"] == 60
+    assert found["data.rows.scored"]["count"] == 40 and found["data.rows.scored"]["status"] == "doubt"
     write_lines(tmp_path / "none.jsonl", [row | {"label": 0} for row in rows])
     refusal, code = ask(tmp_path / "none.jsonl")
     assert code == 2 and refusal.layer == "data.labels"
+
+
+def test_columns_of_other_names_are_read_where_known_or_given(ask, tmp_path):
+    rows = [dict(zip(("question", "answer"), row.values())) for row in rows_of(answers(150))]
+    write_lines(tmp_path / "faq.jsonl", rows)
+    found, code = ask(tmp_path / "faq.jsonl")
+    assert code == 0 and found["data.columns"]["evidence"] == "read anchor from 'question', positive from 'answer'"
+    write_lines(tmp_path / "own.jsonl", [{"q": row["question"], "a": row["answer"], "y": i % 2}
+                                         for i, row in enumerate(rows)])
+    refusal, code = ask(tmp_path / "own.jsonl")
+    assert code == 2 and "'q', 'a', 'y'" in refusal.symptom and "--anchor and --positive" in refusal.fix
+    found, code = ask(tmp_path / "own.jsonl", "--anchor", "q", "--positive", "a", "--label", "y")
+    assert code == 0 and found["data.rows.own"]["count"] == 75
+    refusal, code = ask(tmp_path / "own.jsonl", "--anchor", "q", "--positive", "b")
+    assert code == 2 and "not 'b'" in refusal.symptom
+    write_lines(tmp_path / "texts.jsonl", [{"body": row["answer"]} for row in rows] + [{"body": float("nan")}])
+    found, code = ask(tmp_path / "texts.jsonl", "--text", "body")
+    assert found["data.empty.text"]["count"] == 1 and found["data.empty.text"]["status"] == "doubt"
+
+
+def test_what_a_folder_lost_is_said(ask, domain_folder, tmp_path):
+    beir = tmp_path / "beir"
+    (beir / "qrels").mkdir(parents=True)
+    for name in ("queries.jsonl", "corpus.jsonl"):
+        (beir / name).write_bytes((domain_folder / name).read_bytes())
+    with open(beir / "corpus.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"_id": "hollow", "title": null, "text": ""}\n')
+    lines = (domain_folder / "qrels" / "test.tsv").read_text().splitlines()[1:]
+    trec = [" ".join([query, "0", document, grade]) for query, document, grade in (line.split("\t") for line in lines)]
+    (beir / "qrels" / "test.txt").write_text("\n".join(trec) + "\n")
+    found, code = ask(beir)
+    assert found["data.unresolved.test"]["status"] == "ok" and found["data.empty.document"]["count"] == 1
+    (beir / "qrels" / "test.txt").write_text("\n".join([trec[0][:-1] + "-1", *trec[1:]]) + "\n")
+    found, code = ask(beir)
+    assert "read as 0" in found["data.unresolved.test"]["evidence"]
 
 
 def test_a_spec_a_folder_and_texts(ask, domain_folder, tmp_path):

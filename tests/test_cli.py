@@ -104,7 +104,7 @@ def test_bench_takes_no_labelled_texts(checkout, tmp_path):
     path.write_text(json.dumps({"text": "sort a list", "label": "sort"}) + "\n", encoding="utf-8")
     done = call(checkout, "bench", str(path))
     assert done.returncode == 2 and done.stderr.startswith("[data.columns")
-    assert "text, label" in done.stderr and "BEIR folder" in done.stderr
+    assert "'text', 'label', not 'anchor'" in done.stderr and "BEIR folder" in done.stderr
 
 
 def test_cluster_and_duplicates_need_only_a_file(checkout, tmp_path):

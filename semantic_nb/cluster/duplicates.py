@@ -7,7 +7,7 @@ __all__ = ['LabelledPairs', 'read_labelled', 'Calibration', 'at_threshold', 'cal
            'Deduplicated', 'deduplicate', 'threshold_for', 'without_duplicates', 'pairs_together']
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #e90b032e
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -17,7 +17,8 @@ from .groups import communities
 from ..core import ContractError, Estimate, Settings
 from ..data.domain import Domain, load_corpus
 from ..data.near_copies import canonical_text
-from ..data.records import Corpus, Finding, Judged, read_rows
+from ..data.records import Corpus, Finding, Judged
+from ..data.rows import Number, Text, pair_columns, read_rows, typed_rows
 from ..encoder import corpus_vectors, encode, load_encoder
 from ..spec import PipelineSpec
 
@@ -39,45 +40,45 @@ class LabelledPairs:
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #77be250f
 def read_labelled(path: Path, corpus: Corpus | None = None, same_from: float | None = None,
-                  texts: Sequence[str] | None = None) -> LabelledPairs:
-    """Labelled pairs from a file with the columns `anchor`, `positive` (texts) or `left`, `right`
-    (ids of `corpus`), and `label` or `score`.
+                  texts: Sequence[str] | None = None, columns: Mapping[str, str | None] | None = None) -> LabelledPairs:
+    """Labelled pairs from a file with the columns `anchor`, `positive` (texts; or names that `pair_columns` knows) or
+    `left`, `right` (ids of `corpus`), and `label` or `score`.
 
     Args:
-        same_from: with a `score` column, the lowest score that counts as the same.
+        same_from: with a score, the lowest one that counts as the same.
         texts: what to compare for each document of `corpus`, in its order; by default its passage.
+        columns: the columns for `anchor`, `positive` and `label`, where their names are others.
     Raises:
-        ContractError: `cluster.labels` for missing columns, other labels than 0 and 1, or one class only.
+        ContractError: as `typed_rows`; `cluster.labels` for other labels than 0 and 1, or one class only.
     """
-    rows = read_rows(path)
-    by_id = corpus is not None and "left" in rows[0]
-    one, other = ("left", "right") if by_id else ("anchor", "positive")
-    column = "label" if same_from is None else "score"
-    if missing := [name for name in (one, other, column) if name not in rows[0]]:
-        raise ContractError("cluster.labels", f"{Path(path).name} has no column {', '.join(missing)}",
-                            "a threshold is measured on two sides and a label", "name the columns anchor, positive, "
-                            "label; or left, right with ids; or give same_from for a score")
-    labels = _binary_labels([row[column] for row in rows], same_from)
-    text_of = dict(zip(corpus.ids, texts or corpus.passages)) if by_id else {}
-    known = [i for i, row in enumerate(rows) if not by_id or row[one] in text_of and row[other] in text_of]
-    left, right = ([rows[i][side] for i in known] for side in (one, other))
-    if by_id:
-        left, right = [text_of[id] for id in left], [text_of[id] for id in right]
-    return LabelledPairs(tuple(map(str, left)), tuple(map(str, right)), labels[known])
+    rows, columns = read_rows(path), dict(columns or {})
+    header = {name for row in rows for name in row}
+    by_id = corpus is not None and "left" in header
+    names = {"anchor": "left", "positive": "right"} if by_id else {"anchor": "anchor", "positive": "positive"}
+    names |= {"label": "label"} | pair_columns(header, columns)[0]
+    if same_from is not None and not columns.get("label"):
+        names["label"] = "score"
+    one, other, label = names["anchor"], names["positive"], names["label"]
+    rows = typed_rows(rows, {one: Text, other: Text, label: Number}, Path(path).name,
+                      "name yours: --anchor, --positive and --label; or give left and right with ids")
+    labels = _binary_labels([row[label] for row in rows], same_from)
+    if not by_id:
+        return LabelledPairs(tuple(row[one] for row in rows), tuple(row[other] for row in rows), labels)
+    text_of = dict(zip(corpus.ids, texts or corpus.passages))
+    known = [i for i, row in enumerate(rows) if row[one] in text_of and row[other] in text_of]
+    left, right = (tuple(text_of[rows[i][side]] for i in known) for side in (one, other))
+    return LabelledPairs(left, right, labels[known])
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #472db487
-def _binary_labels(values: Sequence, same_from: float | None) -> np.ndarray:
+def _binary_labels(values: Sequence[float], same_from: float | None) -> np.ndarray:
     "Labels 0 and 1, (n,) int, of a column of labels, or of scores of which those from `same_from` on are 1."
-    try:
-        numbers = np.array([float(value) for value in values])
-    except (TypeError, ValueError) as error:
-        raise ContractError("cluster.labels", str(error), "labels and scores are numbers",
-                            "write 1 for the same, 0 for not") from None
+    numbers = np.asarray(values, float)
     labels = numbers if same_from is None else numbers >= same_from
     classes = np.unique(labels)
     if not np.isfinite(numbers).all() or classes.tolist() != [0, 1]:
         raise ContractError("cluster.labels", f"the labels are {', '.join(map(str, classes[:5]))}",
-                            "one class says nothing about where it ends", "label both: 1 for the same, 0 for not")
+                            "one class says nothing about where it ends", "label both: 1 for the same, 0 for not; of "
+                            "scores, say with --same-from which count as the same")
     return labels.astype(int)
 
 # %% ../../nbs/08_cluster/duplicates.ipynb #ca567e5e

@@ -7,12 +7,12 @@ __all__ = ['agreement', 'cluster_quality', 'neighbour_share', 'space_check', 'fi
            'score_answers', 'read_answers', 'ask', 'coherence_text']
 
 # %% ../../nbs/08_cluster/quality.ipynb #447846c2
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from pydantic import BaseModel, ValidationError
 
 from .groups import Clusters, check_vectors
 from ..core import ContractError, Estimate
@@ -184,23 +184,37 @@ def score_answers(sheet: Sequence[Question], answers: Mapping[int, int]) -> Cohe
     return Coherence(Estimate.share(hits, len(answers)), 1 / len(sheet[0].texts))
 
 # %% ../../nbs/08_cluster/quality.ipynb #a3e9114d
+class _Answers(BaseModel):
+    sheet: str
+    answers: dict[int, int]
+    text: str
+
+def _stored_answers(path: Path) -> _Answers:
+    try:
+        return _Answers.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+        raise ContractError("cluster.answers", f"{path.name} is no file of answers: {what}",
+                            "a score is not read from just any file", "delete it, or name another file") from None
+
 def read_answers(path: Path, sheet: Sequence[Question]) -> dict[int, int]:
     """The answers so far, empty if there are none.
 
     Raises:
-        ContractError: `cluster.answers` if they belong to another sheet.
+        ContractError: `cluster.answers` if it is no file of answers, or one that belongs to another sheet.
     """
-    if not path.is_file():
+    if not path.exists():
         return {}
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    if stored["sheet"] != _sheet_name(sheet):
+    stored = _stored_answers(path)
+    if stored.sheet != _sheet_name(sheet):
         raise ContractError("cluster.answers", f"{path.name} answers another sheet", "the clusters have changed since",
                             "delete it, or name another file")
-    return {int(q): place for q, place in stored["answers"].items()}
+    return stored.answers
 
 # %% ../../nbs/08_cluster/quality.ipynb #f90aeb04
 def _write_answers(path: Path, sheet: Sequence[Question], answers: Mapping[int, int]) -> None:
     result = score_answers(sheet, answers)
+    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"sheet": _sheet_name(sheet), "answers": dict(answers), "share": result.share.value,
                       "low": result.share.low, "high": result.share.high, "n": result.share.n,
                       "chance": result.chance, "text": str(result)})
@@ -225,7 +239,7 @@ def ask(sheet: Sequence[Question], path: Path, read: Callable[[str], str] = inpu
         say(f"\nWhich one does not belong? ({q + 1} of {len(sheet)})")
         for place, text in enumerate(texts, 1):
             say(f"  {place}  {' '.join(text.split())[:110]}")
-        while (reply := read("number: ").strip()) and not (reply.isdigit() and 1 <= int(reply) <= len(texts)):
+        while (reply := read("number: ").strip()) and not (reply.isdecimal() and 1 <= int(reply) <= len(texts)):
             say(f"a number from 1 to {len(texts)}, or an empty line to stop")
         if not reply:
             break
@@ -236,7 +250,7 @@ def ask(sheet: Sequence[Question], path: Path, read: Callable[[str], str] = inpu
 # %% ../../nbs/08_cluster/quality.ipynb #6d4a95f7
 def coherence_text(path: Path | None, sheet: Sequence[Question] | None = None) -> str:
     "The score recorded in a file of answers, or `not judged`, also where the answers are about another `sheet`."
-    if not path or not path.is_file():
+    if not path or not path.exists():
         return "not judged"
-    stored = json.loads(path.read_text(encoding="utf-8"))
-    return stored["text"] if sheet is None or stored["sheet"] == _sheet_name(sheet) else "not judged"
+    stored = _stored_answers(path)
+    return stored.text if sheet is None or stored.sheet == _sheet_name(sheet) else "not judged"

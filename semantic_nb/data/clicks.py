@@ -14,12 +14,16 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import BeforeValidator
+from typing_extensions import NotRequired
 
 from ..core import ContractError
 from .near_copies import canonical_text
 from .records import Corpus, Finding, PairSet
+from .rows import _missing, MaybeText, typed_rows
 from .symmetry import question_signs
 
 # %% ../../nbs/02_data/clicks.ipynb #d187d9c0
@@ -37,17 +41,27 @@ class ClickLog:
     without_click: int
     unresolved: tuple[int, ...] = field(repr=False)
 
+# %% ../../nbs/02_data/clicks.ipynb #eae36990
+def _as_page(value: Any) -> Any:
+    "The ids of a page: a list, or separated by |; none where nothing is said."
+    if _missing(value) or isinstance(value, str) and not value:
+        return []
+    return value.split("|") if isinstance(value, str) else value
+
+_CLICK = {"query": MaybeText, "document": MaybeText, "position": MaybeText, "session": NotRequired[MaybeText],
+          "page": NotRequired[MaybeText], "shown": NotRequired[Annotated[list[MaybeText], BeforeValidator(_as_page)]]}
+
 # %% ../../nbs/02_data/clicks.ipynb #d502c591
 _RANKS, _TOLERATED = 20, 0.05
 
 def _first_spellings(rows: Sequence[Mapping]) -> list[str]:
     first: dict[str, str] = {}
-    queries = (" ".join(str(row["query"] or "").split()) for row in rows)
+    queries = (" ".join(row["query"].split()) for row in rows)
     return [first.setdefault(canonical_text(query), query) for query in queries]
 
 def _value_or_row(row: Mapping, column: str, number: int) -> tuple:
     "What identifies a page or a session: the value, or the row itself where there is none."
-    return ("row", number) if row.get(column) in (None, "") else (column, row[column])
+    return (column, row[column]) if row.get(column) else ("row", number)
 
 # %% ../../nbs/02_data/clicks.ipynb #d502c501
 def _pages(rows: Sequence[Mapping]) -> list[tuple[str, ...]]:
@@ -55,13 +69,13 @@ def _pages(rows: Sequence[Mapping]) -> list[tuple[str, ...]]:
     keys = [_value_or_row(row, "page", number) for number, row in enumerate(rows)]
     pages: dict[tuple, tuple[str, ...]] = {}
     for key, row in zip(keys, rows):
-        if (shown := row.get("shown")) is not None and len(shown):
-            pages.setdefault(key, tuple(shown.split("|") if isinstance(shown, str) else shown))
+        if row.get("shown"):
+            pages.setdefault(key, tuple(row["shown"]))
     return [pages.get(key, ()) for key in keys]
 
 # %% ../../nbs/02_data/clicks.ipynb #6f4200d0
 def _position(row: Mapping, number: int) -> int:
-    if not re.fullmatch(r"0*[1-9]\d*(\.0*)?", str(row["position"]).strip()):
+    if not re.fullmatch(r"0*[1-9]\d{0,17}(\.0*)?", row["position"].strip()):
         raise ContractError("data.clicks.position", f"row {number + 1} has the position {row['position']!r}",
                             "position bias is estimated by rank, counted from 1",
                             "write positions as whole numbers from 1, on the first page and on later ones")
@@ -73,7 +87,7 @@ def _resolved(rows: Sequence[Mapping], queries: Sequence[str], pages: Sequence[t
     "By row, the query, id and position of each click that resolves; and the rows of those that do not."
     clicks, unresolved = {}, []
     for number, (row, query, page) in enumerate(zip(rows, queries, pages)):
-        if (document := str(row["document"] or "")).strip():
+        if (document := row["document"]).strip():
             position = _position(row, number)
             if query and document in ids and (not page or page[position - 1:position] == (document,)):
                 clicks[number] = query, ids[document], position
@@ -86,13 +100,10 @@ def read_clicks(rows: Sequence[Mapping], corpus: Corpus) -> ClickLog:
     """A click log from rows with `query`, `document`, `position`, and, where known, `session`, `page` and `shown`.
 
     `shown` holds the ids from rank 1 on (a list, or separated by |). A row with an empty document is a search without a
-    click. Raises `data.columns`; `data.clicks.position`; `data.clicks.empty` without a click; `data.clicks.unresolved`
+    click. Raises as `typed_rows`; `data.clicks.position`; `data.clicks.empty` without a click; `data.clicks.unresolved`
     if more than 5 % of the clicks are on unknown documents, not where the page shows them, or without a query.
     """
-    if missing := {"query", "document", "position"} - set(rows[0] if rows else ()):
-        raise ContractError("data.columns", f"a click log without {', '.join(sorted(missing)) if rows else 'rows'}",
-                            "a click is a query, a document and the position at which it was shown",
-                            "name the columns query, document, position")
+    rows = typed_rows(rows, _CLICK, "the click log")
     queries, pages, ids = _first_spellings(rows), _pages(rows), corpus.id_of
     clicks, unresolved = _resolved(rows, queries, pages, ids)
     _require_clicks(rows, len(clicks), unresolved)

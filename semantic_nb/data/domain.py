@@ -88,7 +88,8 @@ from pathlib import Path
 from ..core import ContractError, Settings
 from .clicks import filter_clicks
 from .near_copies import NEAR_COPY_CODE
-from .records import _attempt, read_corpus, read_judged, read_pairs, read_rows, write_corpus
+from .records import _attempt, positive_pairs, read_corpus, read_judged, write_corpus
+from .rows import judgment_file, read_rows
 from ..spec import PairSource, PipelineSpec
 from ..store import Artifact, file_hash, fingerprint
 
@@ -177,8 +178,9 @@ def _pairs_of_file(source: PairSource, path: Path, corpus: Corpus | None) -> _Pa
             return None
         clicks = filter_clicks(rows, corpus, source.name)
         return replace(clicks.pairs, symmetry=source.symmetry), clicks.findings
-    pairs = read_pairs(path, source.name, source.symmetry, source.anchor, source.positive, source.negative)
-    return (pairs if corpus is None else _with_documents(pairs, corpus)), ()
+    columns = {"anchor": source.anchor, "positive": source.positive, "negative": source.negative}
+    pairs, findings = positive_pairs(path, source.name, source.symmetry, columns)
+    return (pairs if corpus is None else _with_documents(pairs, corpus)), findings
 
 # %% ../../nbs/02_data/loading.ipynb #6bbe525f
 def _pairs_of_source(source: PairSource, spec: PipelineSpec, corpus: Corpus | None) -> _Pairs:
@@ -186,8 +188,10 @@ def _pairs_of_source(source: PairSource, spec: PipelineSpec, corpus: Corpus | No
     if source.path:
         return _pairs_of_file(source, spec.folder / source.path, corpus)
     if source.source == "annotations":
-        train = read_judged(spec.folder / spec.data.queries, spec.folder / spec.data.qrels / "train.tsv", corpus)
-        return None if corpus is None else (train.pairs(corpus, source.name, source.symmetry, best=True), ())
+        judgments = judgment_file(spec.folder / spec.data.qrels, "train")
+        train = read_judged(spec.folder / spec.data.queries, judgments, corpus)
+        findings = (train.finding("train"),) if train.dropped else ()
+        return None if corpus is None else (train.pairs(corpus, source.name, source.symmetry, best=True), findings)
     if source.source != "documents":
         raise ContractError("data.pairs", f"{source.name} is of {source.source} and names no path",
                             "the judgments would be trained on in its place", "set path in [[data.pairs]]")
@@ -229,7 +233,7 @@ def load_domain(spec: PipelineSpec) -> Domain:
     mistakes: list[ContractError] = []
     queries, qrels, v = spec.folder / spec.data.queries, spec.folder / spec.data.qrels, spec.validation
     whole = _attempt(mistakes, load_corpus, spec)
-    splits = {name: _attempt(mistakes, read_judged, queries, qrels / f"{name}.tsv", whole)
+    splits = {name: _attempt(mistakes, read_judged, queries, judgment_file(qrels, name), whole)
               for name in (v.dev, v.test, v.production) if name}
     sources = [_attempt(mistakes, _pairs_of_source, source, spec, whole) for source in spec.data.pairs]
     if mistakes:
@@ -246,8 +250,7 @@ def load_domain(spec: PipelineSpec) -> Domain:
     limit = Settings.current().pairs
     pairs = tuple(clean.take(_by_hash(clean.anchors, limit)) for clean, _, _ in checked)
     findings = [_giant_group(groups.tolist()), *(one for _, finding, noted in checked for one in (*noted, finding))]
-    findings += [Finding(f"data.unresolved.{name}", "doubt" if split.dropped else "ok", split.dropped,
-                         f"{split.dropped} judgments without a document") for name, split in splits.items()]
+    findings += [split.finding(name) for name, split in splits.items()] + [whole.finding()] * bool(whole.empty)
     searched = sample_corpus(whole, splits.values(), Settings.current().documents)
     return Domain(spec, searched, splits, pairs, tuple(findings))
 

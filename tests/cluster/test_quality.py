@@ -7,7 +7,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from semantic_nb.cluster.groups import cluster_texts
 from semantic_nb.cluster.quality import (
-    agreement, ask, cluster_quality, first_look, make_sheet, read_answers, score_answers, space_check)
+    agreement, ask, cluster_quality, coherence_text, first_look, make_sheet, read_answers, score_answers, space_check)
 from semantic_nb.core import ContractError
 from unit_vectors import blobs, unit
 
@@ -53,6 +53,19 @@ def test_answers_are_kept_continued_and_tied_to_their_sheet(tmp_path):
     assert read_answers(path, sheet)[2] == 2 and json.loads(path.read_text())["n"] == 3
     with pytest.raises(ContractError, match="cluster.answers"):
         read_answers(path, sheet_of(5))
+    deep = tmp_path / "new" / "answers.json"
+    replies = iter(["²", "1", ""])
+    assert ask(sheet, deep, read=lambda _: next(replies), say=lambda _: None) == {0: 0} and deep.is_file()
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "5", '{"sheet": 1}', '{"sheet": "a", "answers": [], "text": ""}',
+                                     "[" * 100_000, None])
+def test_a_file_that_holds_no_answers_is_refused(tmp_path, content):
+    path = tmp_path / "answers.json"
+    path.write_text(content) if content else path.mkdir()
+    for read in (coherence_text, lambda path: read_answers(path, sheet_of())):
+        with pytest.raises(ContractError, match="cluster.answers.*answers.json is no file of answers"):
+            read(path)
 
 
 def test_the_interval_of_agreement_covers_what_other_texts_give():

@@ -65,7 +65,7 @@ def without(rows, *columns):
 
 @pytest.mark.parametrize("position", [0, -1, 1.5, "x", "", None, float("nan"), float("inf")])
 def test_a_position_is_a_whole_number_from_1(corpus, position):
-    with pytest.raises(ContractError, match=r"data.clicks.position\] row 2 "):
+    with pytest.raises(ContractError, match=r"data\.(clicks\.position|value)\] row 2 "):
         read_clicks(rows_of(("q", corpus.ids[0], 1), ("q", corpus.ids[0], position)), corpus)
 
 
@@ -74,10 +74,15 @@ def test_a_position_may_be_written_as_text(corpus, position):
     assert read_clicks(rows_of(("q", corpus.ids[0], position)), corpus).clicked[0, 2] == 1
 
 
-@pytest.mark.parametrize("rows, layer", [([], "data.columns"), ([{"query": "q", "document": "d"}], "data.columns"),
+@pytest.mark.parametrize("rows, layer", [([], "data.clicks.empty"), ([{"query": "q", "document": "d"}], "data.columns"),
                                          ([{"query": "q", "document": "", "position": ""}], "data.clicks.empty"),
                                          ([{"query": "q", "document": "unknown", "position": 1}],
                                           "data.clicks.unresolved"),
+                                         ([{"query": ["q"], "document": "d", "position": 1}], "data.value"),
+                                         ([{"query": "q", "document": "d", "position": 1, "shown": [["d"]]}],
+                                          "data.value"),
+                                         ([{"query": "q", "document": "d", "position": 1}, {"query": "q"}],
+                                          "data.columns"),
                                          ([{"query": "   ", "document": "d", "position": 1}],
                                           "data.clicks.unresolved")])
 def test_a_log_that_says_nothing_is_refused(rows, layer):
