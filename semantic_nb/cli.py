@@ -29,9 +29,10 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
                   help="From domain text to a semantic search you can trust: one spec in, one report out. "
                        "With --traceback, a failure shows where in the code it arose.")
 
-_FAILED = 1  # the exit code of a command that found a fault
 _SpecPath = Annotated[Optional[Path], typer.Argument(help="A spec.toml; by default the one that settings.ini names.")]
 _AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, to standard output.")]
+_Trust = Annotated[bool, typer.Option("--trust", help="Let the miner.py beside this spec run, until it changes.")]
+_Share = Annotated[float, typer.Option(help="The share of the questions in train.tsv that goes there.")]
 _ModelPath = Annotated[Optional[str], typer.Option(help="A model folder or name; by default the base of the spec.")]
 _Threshold = Annotated[Optional[float], typer.Option(help="A cosine that was calibrated before.")]
 
@@ -58,13 +59,16 @@ def _show(content: Any, as_json: bool, text: str) -> None:
 
 # %% ../nbs/plumbing/cli.ipynb #fcecaea9
 @app.command("check")
-def _check_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
+def _check_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJson = False) -> None:
     "Check the spec's rules, load its data, and print the map, the checklist and what the data layer found."
     from semantic_nb.brief import checklist, pipeline_map
     from semantic_nb.checks import require_pairs
     from semantic_nb.data.domain import load_domain
     from semantic_nb.data.records import findings_table
+    from semantic_nb.data.miners import trust_miner
     decided = _spec(spec)
+    if trust:
+        trust_miner(decided)
     domain = load_domain(decided)
     findings = [*domain.findings, *require_pairs(domain.pairs, decided.data.symmetry_reason)]
     tables = {"map": pipeline_map(decided), "checklist": checklist(), "findings": findings_table(findings)}
@@ -123,14 +127,22 @@ def _hits(question: str, hits: list[dict]) -> str:
 def _fork_command(newdir: Annotated[Path, typer.Argument(help="A folder that does not exist yet, or is empty.")],
                   spec: _SpecPath = None, as_json: _AsJson = False) -> None:
     "Copy a domain to start your own: edit corpus.jsonl, queries.jsonl, qrels/ and spec.toml there."
-    from semantic_nb.data.domain import fork_domain
-    corpus, settings = fork_domain(_spec(spec), newdir), Settings.current()
-    searched = (f"a sample of {settings.documents:,} documents; SEMANTIC_NB_PROFILE=full searches all"
-                if settings.documents else "all of them")
+    from semantic_nb.data.fork import fork_domain
+    settings = Settings.current()
+    corpus = fork_domain(_spec(spec), newdir, spec or settings.spec)
     _show({"spec": str(newdir / "spec.toml"), "documents": len(corpus)}, as_json,
-          f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. "
-          f"Edit them, then: semantic-nb run {newdir / 'spec.toml'}\n"
-          f"The {settings.profile} profile searches {searched}.")
+          f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. Edit them, then: semantic-nb run "
+          f"{newdir / 'spec.toml'}\nThe {settings.profile} profile searches {settings.documents or len(corpus):,} "
+          "of them, SEMANTIC_NB_PROFILE=full searches all.")
+
+# %% ../nbs/plumbing/cli.ipynb #be54d59b
+@app.command("split")
+def _split_command(spec: _SpecPath = None, dev: _Share = 0, test: _Share = 0, as_json: _AsJson = False) -> None:
+    "Make missing dev and test splits from train.tsv; no document answers questions of two splits."
+    from semantic_nb.data.fork import split_domain
+    decided = _spec(spec)
+    counts = split_domain(decided, {decided.validation.dev: dev, decided.validation.test: test})
+    _show(counts, as_json, ", ".join(f"{name}: {count} questions" for name, count in counts.items()))
 
 # %% ../nbs/plumbing/cli.ipynb #3175ff3c
 @app.command("bench")
@@ -161,7 +173,7 @@ def _show_findings(findings: Sequence["Finding"], as_json: bool) -> None:
             parts.append("\n".join([f"\n{finding.id}:", *rows]))
     _show([finding.as_dict() for finding in findings], as_json, "\n".join(parts))
     if any(finding.status == "fail" for finding in findings):
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(1)
 
 # %% ../nbs/plumbing/cli.ipynb #04ecc15b
 @app.command("data")
@@ -199,7 +211,7 @@ def _diagnose_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
     _show(content, as_json, "\n\n".join([str(steps_table(diagnosis.steps)), content["clean"], content["probe"],
                                          str(findings_table(doubts)), diagnosis.sentence]))
     if diagnosis.status == "fail":
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(1)
 
 # %% ../nbs/plumbing/cli.ipynb #b07e3a00
 @app.command("lint")
@@ -217,7 +229,7 @@ def _lint_command(path: Annotated[Path, typer.Argument(help="A script, a noteboo
            "alarms": [asdict(alarm) for alarm in alarms]}, as_json,
           f"{lint_table(alarms)}\n\n{counted}" if alarms else counted)
     if certain:
-        raise typer.Exit(_FAILED)
+        raise typer.Exit(1)
 
 # %% ../nbs/plumbing/cli.ipynb #96a917e8
 _Texts = Annotated[Path, typer.Argument(help="Texts: JSONL, CSV, TSV or Parquet, one row each.")]

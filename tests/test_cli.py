@@ -189,9 +189,3 @@ def test_odd_rows_are_refused_in_words(checkout, lines, arguments, layer):
 def test_a_fork_onto_a_file_is_refused(checkout):
     (checkout / "taken").write_text("x")
     assert "pipeline.fork" in call(checkout, "fork", "taken").stderr
-
-
-def test_a_fork_renames_however_the_spec_is_written():
-    from semantic_nb.data.domain import _set_key
-    for text in ('name="pydocs"', "name = 'pydocs'", 'name  =  "pydocs"'):
-        assert _set_key(text, "name", "mine") == 'name = "mine"'
