@@ -675,6 +675,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'semantic_nb.measure.Runs.of': ('03_measure/runs.html#runs.of', 'semantic_nb/measure.py'),
                                      'semantic_nb.measure.Runs.scores': ('03_measure/runs.html#runs.scores', 'semantic_nb/measure.py'),
                                      'semantic_nb.measure.Runs.write': ('03_measure/runs.html#runs.write', 'semantic_nb/measure.py'),
+                                     'semantic_nb.measure._one_word': ('03_measure/runs.html#_one_word', 'semantic_nb/measure.py'),
                                      'semantic_nb.measure._parse_metric': ('03_measure/runs.html#_parse_metric', 'semantic_nb/measure.py'),
                                      'semantic_nb.measure.as_run': ('03_measure/runs.html#as_run', 'semantic_nb/measure.py'),
                                      'semantic_nb.measure.bm25': ('03_measure/runs.html#bm25', 'semantic_nb/measure.py'),

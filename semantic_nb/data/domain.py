@@ -228,14 +228,14 @@ def load_domain(spec: PipelineSpec) -> Domain:
     whole = _attempt(mistakes, load_corpus, spec)
     named = [name for name in (v.dev, v.test, v.production) if name]
     missing = [f"{name}.tsv" for name in named if not (qrels / f"{name}.tsv").exists()]
+    splits = {name: _attempt(mistakes, read_judged, queries, qrels / f"{name}.tsv", whole)
+              for name in named if f"{name}.tsv" not in missing}
     if missing:
         mistakes.append(ContractError(
             "data.split", f"{spec.data.qrels} has no {', '.join(missing)}",
             "a model is chosen on one set of judged questions and tested on others",
             "write them; or make dev and test from train.tsv: semantic-nb split SPEC --dev 0.2 --test 0.2; or remove "
             "production from the spec, if no questions of users are judged"))
-    splits = {name: _attempt(mistakes, read_judged, queries, qrels / f"{name}.tsv", whole)
-              for name in named if f"{name}.tsv" not in missing}
     sources = [_attempt(mistakes, _pairs_of_source, source, spec, whole) for source in spec.data.pairs]
     if mistakes:
         raise ContractError.all_of(mistakes)
