@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 from .core import Table
+from .output import markdown_text
 from .measure import p_text
 from .spec import (INDEX_LIMITS, SHARP_DROP, SPEC_RULES, IndexSpec, LossSpec, PairSource, PipelineSpec,
                               _ClusteringSpec, _TrainingSpec)
@@ -270,7 +271,7 @@ def report_text(content: Mapping, spec: PipelineSpec) -> str:
               _columns(content["findings"], "id", "status", "count", "evidence"), "## Pipeline map",
               str(pipeline_map(spec, _seen(content))), "## Checklist", str(checklist()), "## Made with",
               f"{made_with}, Python {content['python']}, seed {content['seed']}"]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return markdown_text("\n\n".join(part for part in parts if part)) + "\n"
 
 # %% ../nbs/plumbing/brief.ipynb #91cbf8aa
 def _clusters_text(content: Mapping) -> str:

@@ -101,8 +101,10 @@ def holm(p: Sequence[float]) -> list[float]:
     return adjusted.tolist()
 
 # %% ../nbs/03_measure/runs.ipynb #123ec0d1
+import re
 from dataclasses import field
 from pathlib import Path
+from urllib.parse import quote
 
 from .data.records import Corpus
 
@@ -153,6 +155,9 @@ def bm25(corpus: Corpus, queries: Mapping[str, str], k: int = 100) -> Run:
     return as_run(list(queries), corpus.ids, scores, np.where(scores > 0, rows, -1))
 
 # %% ../nbs/03_measure/runs.ipynb #0dc02c47
+def _one_word(id: str) -> str:
+    return re.sub(r"\s", lambda space: quote(space[0]), id)
+
 @dataclass(frozen=True)
 class Runs:
     """What every system answered: a run for each system, size (None for a search by words) and split. `splits` holds
@@ -178,11 +183,13 @@ class Runs:
         return self._scores[key]
 
     def write(self, folder: Path) -> Path:
-        "TREC run files (query, Q0, document, rank, score, system), one for each run: `split-system-dim.trec`."
+        """TREC run files (query, Q0, document, rank, score, system), one for each run: `split-system-dim.trec`. White
+        space in an id would be a further field, so it is percent-encoded; `urllib.parse.unquote` gives the id back."""
         folder.mkdir(parents=True, exist_ok=True)
         for (system, dim, split), run in self.runs.items():
             name = f"{system}-{dim or 'words'}".replace(" ", "")
-            lines = [f"{query} Q0 {document} {rank} {score:.6f} {name}\n" for query, hits in run.items()
+            lines = [f"{_one_word(query)} Q0 {_one_word(document)} {rank} {score:.6f} {name}\n"
+                     for query, hits in run.items()
                      for rank, (document, score) in enumerate(sorted(hits.items(), key=lambda hit: -hit[1]), 1)]
             write_text(folder / f"{split}-{name}.trec", "".join(lines))
         return folder

@@ -189,18 +189,19 @@ class Report:
     @property
     def text(self) -> str:
         "The report for people, Markdown."
-        return (self.folder / "report.md").read_text(encoding="utf-8")
+        return (self.folder / "report.md").read_text(encoding="utf-8", errors="replace")
 
 # %% ../nbs/11_pipeline/report.ipynb #7d8847a5
 def read_report(spec: PipelineSpec | None = None) -> Report:
     "The report of the last run, as it lies there. Raises `ContractError` (`pipeline.report`) if there is none."
     spec = spec or load_spec()
     folder = run_folder(spec)
-    if not (folder / "report.json").is_file():
+    try:
+        return Report(folder, json.loads((folder / "report.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError):
         raise ContractError("pipeline.report",
-                            f"{spec.name} has no report in the {Settings.current().profile} profile",
-                            "there is nothing to print", "semantic-nb run")
-    return Report(folder, json.loads((folder / "report.json").read_text(encoding="utf-8")))
+                            f"{spec.name} has no readable report in the {Settings.current().profile} profile",
+                            "there is nothing to print", "semantic-nb run") from None
 
 # %% ../nbs/11_pipeline/report.ipynb #dbb0d5e5
 def diagnose_run(spec: PipelineSpec | None = None, say: "Callable[[str], None]" = print) -> Diagnosis:

@@ -9,7 +9,7 @@ __all__ = ['PairSource', 'SpecRule', 'broken_rules', 'parse_spec', 'INDEX_LIMITS
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -17,13 +17,14 @@ from .core import ContractError, Settings
 
 # %% ../nbs/01_spec.ipynb #0f08e8a9
 _Symmetry = Literal["symmetric", "asymmetric"]
+_Name = Annotated[str, Field(pattern=r"^\w[\w-]*(\.[\w-]+)*$", max_length=64)]  # becomes a part of file names
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False)
 
 class PairSource(_Section):
     "One named set of training pairs, of one symmetry. Two sources never share a batch."
-    name: str
+    name: _Name
     source: Literal["paraphrases", "clicks", "annotations", "documents"]
     symmetry: _Symmetry
     rule: Literal["first_sentence", "title"] | None = None
@@ -90,12 +91,12 @@ class _DataSpec(_Section):
 class LossSpec(_Section):
     "The loss and its wrong answers. `scale`: the inverse temperature (20 for cosine, 1 for dot: MNRL's docs)."
     name: Literal["MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss", "TripletLoss"]
-    scale: float
+    scale: float = Field(gt=0, le=1000)
     directions: tuple[Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"], ...] = ("query_to_doc",)
     partition_mode: Literal["joint", "per_direction"] = "joint"
     hardness_mode: Literal["in_batch_negatives", "hard_negatives", "all_negatives"] | None = None
-    hardness_strength: float = 0.0
-    mined_negatives: int = Field(0, ge=0)
+    hardness_strength: float = Field(0.0, ge=0, le=1000)
+    mined_negatives: int = Field(0, ge=0, le=1000)
 
 # %% ../nbs/01_spec/rules.ipynb #891d605f
 class ModelSpec(_Section):
@@ -103,17 +104,17 @@ class ModelSpec(_Section):
     base: str
     base_reason: str = ""
     similarity: Literal["cosine", "dot"]
-    dims: tuple[int, ...] = Field(min_length=1)
-    max_tokens: int = Field(ge=8)
+    dims: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(min_length=1)
+    max_tokens: int = Field(ge=8, le=1_000_000)
     prompts: dict[Literal["query", "document"], str] = {}
 
 # %% ../nbs/01_spec/rules.ipynb #47c1b512
 class _TrainingSpec(_Section):
-    batch_size: int = Field(ge=2)
-    epochs: float = Field(1, gt=0)
-    learning_rate: float = Field(2e-5, gt=0)  # as in the examples of sentence-transformers
-    compress_epochs: float = Field(1, gt=0)
-    compress_learning_rate: float = Field(1e-5, gt=0)  # gently, over a learned space
+    batch_size: int = Field(ge=2, le=65_536)
+    epochs: float = Field(1, gt=0, le=1000)
+    learning_rate: float = Field(2e-5, gt=0, le=1)  # as in the examples of sentence-transformers
+    compress_epochs: float = Field(1, gt=0, le=1000)
+    compress_learning_rate: float = Field(1e-5, gt=0, le=1)  # gently, over a learned space
     warmup: float = Field(0.1, ge=0, lt=1)
 
 # %% ../nbs/01_spec/rules.ipynb #ee56e21b
@@ -122,16 +123,16 @@ class IndexSpec(_Section):
     type: Literal["auto", "flat", "ivf", "ivfpq", "hnsw"]
     dim: int
     similarity: Literal["cosine", "dot"]
-    documents: int = Field(ge=1)
+    documents: int = Field(ge=1, le=10**12)
     memory_mb: float | None = Field(None, gt=0)
-    nlist: int | None = None
-    pq_m: int | None = None
+    nlist: int | None = Field(None, ge=1)
+    pq_m: int | None = Field(None, ge=1)
     recall_target: float = Field(0.98, gt=0, le=1)
 
 # %% ../nbs/01_spec/rules.ipynb #c423463c
 class _ClusteringSpec(_Section):
     method: Literal["kmeans", "agglomerative", "communities"]
-    clusters: int | None = Field(None, ge=2)  # how many, for kmeans or for the cut of a tree
+    clusters: int | None = Field(None, ge=2, le=10**6)  # how many, for kmeans or for the cut of a tree
     threshold: Literal["calibrate"] | float | None = None  # "calibrate": on `labelled`; a number needs evidence
     evidence: str = ""
     labelled: str | None = None
@@ -139,18 +140,18 @@ class _ClusteringSpec(_Section):
 
 # %% ../nbs/01_spec/rules.ipynb #f27e7d7d
 class _ValidationSpec(_Section):
-    metric: str = Field(pattern=r"^(nDCG|P|R|RR)@\d+$")
-    k: int = Field(ge=1)
-    dev: str
-    test: str
-    production: str | None = None
-    eval_every: int  # steps
+    metric: str = Field(pattern=r"^(nDCG|P|R|RR)@[1-9]\d{0,4}$")
+    k: int = Field(ge=1, le=10_000)
+    dev: _Name
+    test: _Name
+    production: _Name | None = None
+    eval_every: int = Field(le=10**9)  # steps
     audit_dims: tuple[int, ...]
     map_keys: tuple[str, ...] = ()  # metadata that colour the map
 
 class PipelineSpec(_Section):
     "A whole pipeline, decided. `folder` is where its files lie."
-    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$")
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)
     folder: Path
     data: _DataSpec
     loss: LossSpec
@@ -244,10 +245,9 @@ SPEC_RULES += (
              "cosine one, because it normalises every size", 'set [index] similarity = "cosine", or keep one size'),
     SpecRule("index.dim", "served and audited sizes were trained",
              "cutting at an untrained size loses quality that nobody measured", "choose from [model] dims"),
-    SpecRule("index.type", "index type fits size and memory",
-             "an approximate index costs recall; starved k-means lists cost more",
-             f'"auto", or flat below {INDEX_LIMITS["flat"]:,}, {INDEX_LIMITS["points_per_list"]} points per list, '
-             "ivfpq with memory_mb, pq_m that divides dim"))
+    SpecRule("index.type", "index type fits size and memory", "an approximate index costs recall; starved k-means "
+             "lists cost more", f'"auto", or flat below {INDEX_LIMITS["flat"]:,}, {INDEX_LIMITS["points_per_list"]} '
+             "points per list, ivfpq with memory_mb, pq_m that divides dim"))
 
 # %% ../nbs/01_spec/rules.ipynb #eaaf5c2a
 def _index_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
@@ -318,13 +318,13 @@ def load_spec(path: Path | None = None) -> PipelineSpec:
     if (path := path or Settings.current().spec) is None:
         raise ContractError("core.settings", "no settings.ini here or in any folder above, and no spec is named",
                             "nobody has said which pipeline is meant", "work inside a checkout, or name a spec.toml")
-    path = Path(path)
     try:
+        path = Path(path) / "spec.toml" if Path(path).is_dir() else Path(path)  # a folder means the spec in it
         raw = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ContractError("spec.file", f"{path.name} does not exist", "without a spec nothing has been decided",
-                            "start from a copy: semantic-nb fork NEWDIR") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ContractError("spec.file", f"{path.name}: {error}", "nothing in a file that cannot be read is checked",
-                            "correct the line; strings are quoted, sections are in [brackets]") from None
+    except (OSError, ValueError, RecursionError) as error:
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        reason = "does not exist" if missing else f"cannot be read: {getattr(error, 'strerror', None) or error}"
+        raise ContractError("spec.file", f"{Path(path).name[:80]} {reason}", "without a spec nothing has been decided",
+                            "start from a copy: semantic-nb fork NEWDIR" if missing else
+                            "correct it; strings are quoted, sections are in [brackets]") from None
     return parse_spec(raw, path.resolve().parent)

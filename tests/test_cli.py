@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def call(folder, *arguments, **environment):
-    done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", *arguments], cwd=folder,
+    done = subprocess.run([sys.executable, "-m", "semantic_nb", *arguments], cwd=folder,
                           capture_output=True, text=True, input="",
                           env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"} | environment)
     assert "Traceback" not in done.stderr + done.stdout, done.stderr
@@ -129,7 +129,7 @@ def test_cluster_and_duplicates_need_only_a_file(checkout, tmp_path):
 
 
 def test_control_c_stops_cleanly_and_the_run_continues(checkout):
-    process = subprocess.Popen([sys.executable, "-m", "semantic_nb.cli", "run"], cwd=checkout, stdout=subprocess.PIPE,
+    process = subprocess.Popen([sys.executable, "-m", "semantic_nb", "run"], cwd=checkout, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True,
                                env=os.environ | {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"},
                                start_new_session=True,
@@ -151,7 +151,7 @@ def test_a_disk_that_takes_no_more_is_a_refusal(checkout):
     kept = {p.name for p in (checkout / "runs" / "store").iterdir() if p.is_dir()}
     limited = ("import resource, runpy, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
                "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)); import sys; sys.argv = ['semantic-nb', "
-               "'run']; runpy.run_module('semantic_nb.cli', run_name='__main__')")
+               "'run']; runpy.run_module('semantic_nb', run_name='__main__')")
     done = subprocess.run([sys.executable, "-c", limited], cwd=checkout, capture_output=True, text=True,
                           env=os.environ | {"PYTHONPATH": str(ROOT), "SEMANTIC_NB_SEED": "7", "TQDM_DISABLE": "1"})
     assert done.returncode == 2 and "could not be written" in done.stderr, done.stderr
@@ -189,9 +189,3 @@ def test_odd_rows_are_refused_in_words(checkout, lines, arguments, layer):
 def test_a_fork_onto_a_file_is_refused(checkout):
     (checkout / "taken").write_text("x")
     assert "pipeline.fork" in call(checkout, "fork", "taken").stderr
-
-
-def test_a_fork_renames_however_the_spec_is_written():
-    from semantic_nb.data.domain import _set_key
-    for text in ('name="pydocs"', "name = 'pydocs'", 'name  =  "pydocs"'):
-        assert _set_key(text, "name", "mine") == 'name = "mine"'

@@ -12,9 +12,9 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 FLOORS = ("core store", "spec", "data", "measure", "brief", "encoder", "loss", "model", "index", "cluster", "validate",
-          "checks diagnose", "pipeline", "cli")  # an import points to the same floor or to an earlier one
-ON = {"domains": "data", "lint": "core", "lint_rules": "core"}  # rooms beside the floors, and what they may import
-LINES, CODE, MODULES, NAMES, FACE = 300, 4920, 29, 12, 16
+          "checks diagnose", "pipeline", "cli __main__")  # an import points to the same floor or to an earlier one
+ON = {"domains": "data", "lint": "core", "lint_rules": "core", "output": "core"}  # rooms beside the floors, and where
+LINES, CODE, MODULES, NAMES, FACE = 300, 5300, 34, 12, 16
 
 
 def modules(root: Path) -> dict[str, Path]:

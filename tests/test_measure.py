@@ -122,3 +122,17 @@ def test_what_has_no_interval_is_said_in_words(a, b, said):
 
 def test_differences_that_cancel_out_are_differences():
     assert "no difference" not in str(compare(np.array([0.1, 0.2, -0.3]), np.zeros(3), resamples=99))
+
+
+def test_ids_with_white_space_survive_a_trec_run(tmp_path):
+    from urllib.parse import unquote
+
+    import ir_measures
+    from semantic_nb.measure import Runs
+    run = {"how to\tsort": {"my file.txt": 2.0, "a\u00a0b\nc": 1.0}, "50%": {"ü": 1.0}}
+    Runs({("base", 8, "test"): run}, {}, "nDCG@10").write(tmp_path)
+    lines = (tmp_path / "test-base-8.trec").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 3 and all(len(line.split()) == 6 for line in lines)
+    read = [(unquote(row.query_id), unquote(row.doc_id), row.score)
+            for row in ir_measures.read_trec_run(str(tmp_path / "test-base-8.trec"))]
+    assert read == [(query, document, score) for query, hits in run.items() for document, score in hits.items()]

@@ -40,7 +40,7 @@ def silent(_: str) -> None:
 
 
 def test_a_run_loads_each_model_once(spec, loads):
-    with pytest.raises(ContractError, match="has no report"):
+    with pytest.raises(ContractError, match="has no readable report"):
         pipeline.read_report(spec)
     report = pipeline.run(spec, silent)
     ours = Counter(path for path in loads if "checkpoint" not in path)  # the trainer reads its best one back

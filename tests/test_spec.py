@@ -192,3 +192,43 @@ def test_a_single_mistake_is_refused_as_itself():
     assert refusal.value.as_dict() == {
         "layer": "index.dim", "cause": rule.reason, "fix": rule.fix,
         "symptom": "index or audit at [100], the model is trained at [384, 256, 128, 64, 32]"}
+
+
+@pytest.mark.parametrize("section, key, value", [
+    *[("training", key, value) for key in ("epochs", "compress_epochs", "learning_rate", "compress_learning_rate")
+      for value in (float("inf"), float("nan"), 1e300, -1, 0)],
+    ("training", "batch_size", 10**9), ("training", "warmup", float("nan")), ("loss", "scale", float("inf")),
+    ("loss", "scale", 10**6), ("loss", "hardness_strength", -1), ("index", "nlist", -1), ("index", "nlist", 0),
+    ("index", "pq_m", -8), ("index", "documents", 10**30), ("index", "memory_mb", float("inf")),
+    ("index", "recall_target", float("nan")), ("model", "dims", [10**30, 8]), ("model", "dims", [8, 0]),
+    ("clustering", "threshold", float("nan")), ("clustering", "precision", -1), ("validation", "k", 10**20),
+    ("validation", "metric", "nDCG@99999999999999999999"), ("validation", "metric", "P@0"),
+    ("validation", "eval_every", 10**30),
+    *[("validation", key, name) for key in ("dev", "test", "production")
+      for name in ("", "../x", "a/b", "..", ".x", "x..y", "a b", "x\n", "\x1b[31m", "x" * 65)]])
+def test_what_no_run_could_use_is_refused_with_its_key(section, key, value):
+    raw = copy.deepcopy(RAW)
+    raw[section][key] = value
+    with pytest.raises(ContractError) as refusal:
+        parse_spec(raw, FOLDER)
+    assert any(key in one.layer for one in (refusal.value.more or (refusal.value,))), refusal.value
+
+
+@pytest.mark.parametrize("name", ["", "../x", "<b>x</b>", "a\x1b[31m", "a b"])
+def test_names_of_pairs_and_domains_lead_nowhere(name):
+    for change in (lambda raw: raw["data"]["pairs"][0].update(name=name), lambda raw: raw.update(name=name)):
+        raw = copy.deepcopy(RAW)
+        change(raw)
+        with pytest.raises(ContractError, match="name"):
+            parse_spec(raw, FOLDER)
+    with pytest.raises(ContractError, match="name"):
+        parse_spec(RAW | {"name": "x" * 5000}, FOLDER)
+
+
+def test_a_folder_means_the_spec_in_it(tmp_path):
+    assert load_spec(FOLDER) == load_spec(FOLDER / "spec.toml")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 20_000 + "]" * 20_000)
+    for path in (tmp_path, tmp_path / "loop", tmp_path / "deep.toml", tmp_path / "deep.toml" / "x", Path("x" * 5000)):
+        with pytest.raises(ContractError, match="spec.file"):
+            load_spec(path)

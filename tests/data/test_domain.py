@@ -169,9 +169,9 @@ def test_everything_that_is_wrong_with_the_files_is_named_at_once_in_the_order_o
     with pytest.raises(ContractError) as refusal:
         load_domain(broken)
     named = [(error.layer, error.symptom) for error in refusal.value.more]
-    assert [layer for layer, _ in named] == ["data.duplicate_id", "data.columns", "data.file", "data.qrels",
+    assert [layer for layer, _ in named] == ["data.duplicate_id", "data.columns", "data.qrels", "data.split",
                                              "data.columns"]
-    for (_, symptom), name in zip(named, ("corpus.jsonl", "queries.jsonl", "dev.tsv", "test.tsv", "faq.csv")):
+    for (_, symptom), name in zip(named, ("corpus.jsonl", "queries.jsonl", "test.tsv", "dev.tsv", "faq.csv")):
         assert name in symptom
     assert refusal.value.layer == "data.duplicate_id" and "5. [data.columns]" in str(refusal.value)
 

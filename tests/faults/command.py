@@ -7,7 +7,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
-from semantic_nb.cli import main
+from semantic_nb.__main__ import main
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def run_seconds(*arguments: str, **options) -> float:
 def start_cost(rounds: int = 5) -> dict:
     "Median seconds of `import semantic_nb` and of `semantic-nb --help`, the start of the interpreter included."
     commands = {"python": ("-c", "pass"), "import": ("-c", "import semantic_nb"),
-                "help": ("-m", "semantic_nb.cli", "--help")}
+                "help": ("-m", "semantic_nb", "--help")}
     return {name: statistics.median(run_seconds(*arguments) for _ in range(rounds))
             for name, arguments in commands.items()}
 
@@ -121,7 +121,7 @@ def start_cost(rounds: int = 5) -> dict:
 def run_cost() -> dict:
     "Seconds and peak memory (GiB) of `semantic-nb run` from an empty store."
     with tempfile.TemporaryDirectory() as folder:
-        seconds = run_seconds("-m", "semantic_nb.cli", "run", env=os.environ | {"SEMANTIC_NB_RUNS_DIR": folder})
+        seconds = run_seconds("-m", "semantic_nb", "run", env=os.environ | {"SEMANTIC_NB_RUNS_DIR": folder})
     return {"seconds": seconds, "peak_gib": peak_gib(resource.RUSAGE_CHILDREN)}
 
 
@@ -135,7 +135,7 @@ def data_check_cost(count: int = 100_000) -> dict:
                 question = f"how to {' '.join(text.split()[:6]).lower()}?"
                 file.write(json.dumps({"anchor": question, "positive": text}) + "\n")
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "semantic_nb.cli", "data", str(path), "--json"],
+        done = subprocess.run([sys.executable, "-m", "semantic_nb", "data", str(path), "--json"],
                               capture_output=True, text=True)
         seconds = time.perf_counter() - start
     if done.returncode not in (0, 1):
