@@ -46,7 +46,7 @@ def judged_at(k: int, run: Run, judged: Judged) -> float:
 def interval(values: np.ndarray, seed: int = 1, resamples: int = 5000) -> Estimate:
     "Mean and 95 % percentile bootstrap interval of per-query values, shape (n,); NaN for limits that do not exist."
     from scipy.stats import bootstrap
-    values = np.asarray(values, float)
+    values = _finite_scores(values)
     if len(values) < 3 or np.ptp(values) == 0:
         return Estimate(float(values.mean()), math.nan, math.nan, len(values))
     drawn = bootstrap((values,), np.mean, n_resamples=resamples, method="percentile", rng=seed).confidence_interval
@@ -71,7 +71,7 @@ class Comparison:
     def __str__(self) -> str:
         if self.n > 2 and math.isnan(self.low) and not self.difference:
             return f"no difference on any of {self.n} questions"
-        limits = "(no interval)" if math.isnan(self.low) else f"[{self.low:+.3f}, {self.high:+.3f}]"
+        limits = Estimate(self.difference, self.low, self.high, self.n).limits("+")
         return f"{self.difference:+.3f} {limits}, {p_text(self.p)}, n = {self.n}: {self.outcome}"
 
 # %% ../nbs/03_measure.ipynb #a1ed8480
@@ -117,6 +117,16 @@ def _parse_metric(metric: str, judged: Judged):
     except (ValueError, NameError, SyntaxError) as error:
         raise ContractError("validate.metric", f"{metric!r}: {error}", "the primary metric decides what ships",
                             "nDCG@10, P@10, R@10 or RR@10") from None
+
+# %% ../nbs/03_measure/runs.ipynb #f49c399f
+def _finite_scores(values: Sequence[float]) -> np.ndarray:
+    "The values as float64, shape (n,). Raises `ContractError` (`validate.scores`) for none, or one that is not finite."
+    values = np.asarray(values, float)
+    if not len(values) or not np.isfinite(values).all():
+        raise ContractError("validate.scores", f"{(~np.isfinite(values)).sum()} of {len(values)} scores are not finite",
+                            "a mean of nothing, or with NaN in it, is neither better nor worse than another",
+                            "score the queries again, and leave none out")
+    return values
 
 # %% ../nbs/03_measure/runs.ipynb #de699528
 def as_run(query_ids: Sequence[str], document_ids: Sequence[str], scores: np.ndarray, rows: np.ndarray) -> Run:

@@ -8,7 +8,7 @@ __all__ = ['GOOD_SHARE', 'beir_domain', 'bench_beir', 'bench_pairs', 'text_domai
 # %% ../../nbs/09_validate/bench.ipynb #b9130538
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ from ..data.domain import (
     Domain, held_out_documents, leak_free, pairs_from_documents, split_queries)
 from ..data.records import Corpus, Judged, PairSet, read_corpus, read_judged, read_rows
 from ..encoder import encode, load_encoder, resolve_base, search_sizes, truncate
-from ..measure import bm25, p_text, per_query
+from ..measure import Comparison, bm25, per_query
 from ..model import compress, learn_space
 from ..spec import PipelineSpec
 from .audit import comparison_row, retrieval_row
@@ -152,8 +152,8 @@ def bench_table(content: dict) -> str:
     rows = [{"system": row["system"], "dims": row["dim"] or "-",
              row["metric"]: str(Estimate(row["value"], row["low"], row["high"], row["n"])),
              "queries": row["n"], "documents": row["n_docs"]} for row in content["retrieval"]]
-    gains = [f"tuned against base at {r['dim']}: {r['difference']:+.3f} [{r['low']:+.3f}, {r['high']:+.3f}], "
-             f"{p_text(r['p'])}: {r['outcome']}" for r in content["comparisons"]]
+    gains = [f"tuned against base at {row['dim']}: {Comparison(*(row[part.name] for part in fields(Comparison)))}"
+             for row in content["comparisons"]]
     parts = [f"{content['source']} {content['tuned on']}", str(Table(rows)), "\n".join(gains)]
     return "\n\n".join(filter(None, parts))
 
