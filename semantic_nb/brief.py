@@ -242,7 +242,8 @@ def _comparison_table(rows: Iterable[Mapping]) -> str:
 
 def _audit_table(rows: Iterable[Mapping], metric: str) -> str:
     return str(Table([{"dim": row["dim"], metric: str(_estimate(row)), "bytes": row["bytes"],
-                       "kept": "nothing to keep" if math.isnan(row["kept"]) else f"{row['kept']:.0%}"} for row in rows]))
+                       "kept": "nothing to keep" if math.isnan(row["kept"]) else f"{row['kept']:.0%}"}
+                      for row in rows]))
 
 def _seen(content: Mapping) -> dict[str, str]:
     "What a run really saw, by layer, for the pipeline map."

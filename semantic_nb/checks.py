@@ -27,7 +27,7 @@ from .encoder import encode, load_encoder, resolve_base
 from .loss.negatives import false_negatives, negatives_finding
 from .spec import ModelSpec, PipelineSpec, load_spec
 from .validate.bench import GOOD_SHARE
-from .validate.tails import boilerplate, truncation_by_role
+from .validate.tails import boilerplate, truncation_by_role, unknown_tokens
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -175,7 +175,8 @@ def _length_findings(source: DataSource, model: "SentenceTransformer") -> list[F
     if source.corpus:
         roles["document"] = source.corpus.passages
     served = ["document"] if source.corpus else [role for role in roles if not role.endswith("anchor")]
-    return truncation_by_role(model, roles) + [boilerplate(model, roles[role], role) for role in served]
+    known = [unknown_tokens(model, texts, role) for role, texts in roles.items() if len(texts)]
+    return truncation_by_role(model, roles) + known + [boilerplate(model, roles[role], role) for role in served]
 
 # %% ../nbs/10_diagnose/checks.ipynb #b7fcd12e
 _MANY_COPIES = 0.1
