@@ -14,7 +14,7 @@ import numpy as np
 
 from .core import ContractError
 from .data.records import Corpus, Judged
-from .measure import Run, exact_search
+from .measure import Run, _without_self, exact_search
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -59,7 +59,8 @@ def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, d
     runs = {}
     for dim in dims:
         cut = [truncate(vectors, dim, model.similarity_fn_name) for vectors in (queries, documents)]
-        runs[dim] = exact_search(list(judged.queries), cut[0], corpus.ids, cut[1], k)
+        run = exact_search(list(judged.queries), cut[0], corpus.ids, cut[1], k)
+        runs[dim] = _without_self(run, corpus, judged.queries)
     return runs
 
 # %% ../nbs/04_encoder/integrity.ipynb #90f07547
