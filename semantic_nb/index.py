@@ -314,7 +314,8 @@ def make_index(model: "SentenceTransformer", source: Domain | Corpus | Sequence[
     identity, seed = encoder_identity(model), Settings.current().seed
     recipe = {"model": identity, "corpus": corpus.content, "index": spec.model_dump(), "k": k, "seed": seed,
               "sweep": _SWEEP, "questions": fingerprint(questions),
-              "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _nearest_rows, _probe_answers])}
+              "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _nearest_rows,
+                                   _probe_answers])}
 
     def build(folder: Path) -> dict:
         return {"model": identity} | _write_index(folder, model, corpus, spec, questions, k)
