@@ -102,7 +102,7 @@ from .core import Artifact, ContractError, Settings, fingerprint
 from .data.domain import Domain
 from .data.records import Corpus
 from .encoder import corpus_vectors, encode, encoder_identity, truncate
-from .measure import Run, _nearest_rows, as_run
+from .measure import Run, _tied_rows, as_run
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -286,7 +286,7 @@ def _write_index(folder: Path, model: "SentenceTransformer", corpus: Corpus, spe
     vectors = truncate(corpus_vectors(model, corpus), spec.dim, similarity)
     index = build_index(vectors, spec.model_copy(update={"similarity": similarity}), Settings.current().seed)
     queries = encode(model, questions, "query", spec.dim)
-    effort, tried = tune_effort(index, queries, _nearest_rows(queries, vectors, k), spec.recall_target, k)
+    effort, tried = tune_effort(index, queries, _tied_rows(queries, vectors, k), spec.recall_target, k)
     kind, recall = choose_type(spec, len(vectors)), max(row["recall"] for row in tried)
     _check_recall(kind, recall, spec.recall_target, k)
     faiss.write_index(index, str(folder / "index.faiss"))
@@ -314,7 +314,7 @@ def make_index(model: "SentenceTransformer", source: Domain | Corpus | Sequence[
     identity, seed = encoder_identity(model), Settings.current().seed
     recipe = {"model": identity, "corpus": corpus.content, "index": spec.model_dump(), "k": k, "seed": seed,
               "sweep": _SWEEP, "questions": fingerprint(questions),
-              "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _nearest_rows,
+              "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _tied_rows,
                                    _probe_answers])}
 
     def build(folder: Path) -> dict:

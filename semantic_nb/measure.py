@@ -171,7 +171,7 @@ def exact_search(query_ids: Sequence[str], queries: np.ndarray, document_ids: Se
     return as_run(query_ids, document_ids, scores, rows)
 
 # %% ../nbs/03_measure/runs.ipynb #7228cd01
-def _nearest_rows(queries: np.ndarray, documents: np.ndarray, k: int) -> list[np.ndarray]:
+def _tied_rows(queries: np.ndarray, documents: np.ndarray, k: int) -> list[np.ndarray]:
     "For each query all rows whose inner product reaches the k-th largest, give or take rounding: k of them, or more."
     def reaching(scores: np.ndarray) -> np.ndarray:
         last = np.partition(scores, -min(k, len(scores)))[-min(k, len(scores))]

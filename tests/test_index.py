@@ -214,7 +214,7 @@ def test_an_index_that_was_never_built_is_named(tiny_model, tmp_path, settings):
 
 def test_equal_vectors_tie_and_any_of_them_is_right(spec):
     import faiss
-    from semantic_nb.measure import _nearest_rows
+    from semantic_nb.measure import _tied_rows
     chance = np.random.default_rng(0)
     different = chance.normal(size=(60, 16)).astype("float32")
     different /= np.linalg.norm(different, axis=1, keepdims=True)
@@ -223,7 +223,7 @@ def test_equal_vectors_tie_and_any_of_them_is_right(spec):
     index = build_index(vectors, spec.index.model_copy(update={"type": "hnsw", "dim": 16}))
     by_row = faiss.knn(queries, vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)[1]
     best = lambda exact: max(row["recall"] for row in tune_effort(index, queries, exact, 0.98, 10)[1])
-    assert best(by_row) < 0.9 and best(_nearest_rows(queries, vectors, 10)) >= 0.98
+    assert best(by_row) < 0.9 and best(_tied_rows(queries, vectors, 10)) >= 0.98
 
 
 @pytest.mark.parametrize("n, kind, nlist, symptom, fix", [
@@ -243,7 +243,7 @@ def test_the_fix_for_too_few_vectors_works(spec, n, kind, nlist, symptom, fix):
 
 
 def test_fewer_documents_than_answers_are_all_found(spec):
-    from semantic_nb.measure import _nearest_rows
+    from semantic_nb.measure import _tied_rows
     vectors = np.eye(16, dtype="float32")[:5]
     index = build_index(vectors, spec.index.model_copy(update={"type": "hnsw", "dim": 16}))
-    assert tune_effort(index, vectors, _nearest_rows(vectors, vectors, 10), 0.98, 10)[1][-1]["recall"] == 1
+    assert tune_effort(index, vectors, _tied_rows(vectors, vectors, 10), 0.98, 10)[1][-1]["recall"] == 1

@@ -200,6 +200,7 @@ def _agreements(scores: np.ndarray) -> dict[str, Callable[[np.ndarray, np.ndarra
                 "average precision": lambda cosine, label: average_precision_score(label, cosine)}
     return {"Spearman": lambda cosine, score: np.nan_to_num(spearmanr(cosine, score).statistic)}
 
+# %% ../../nbs/09_validate/bench.ipynb #9237ee00
 def _resampled(statistic: Callable[..., float], *columns: np.ndarray) -> Estimate:
     "The statistic of columns of which the last are the scores, with the percentile bootstrap interval over pairs."
     n, draw = len(columns[0]), np.random.default_rng(Settings.current().seed)
@@ -238,6 +239,7 @@ def bench_table(content: dict) -> str:
     gains = "\n".join(map(_gain_text, content["comparisons"]))
     return "\n\n".join(filter(None, [f"{content['source']}, {content['model']}", made, str(Table(rows)), gains]))
 
+# %% ../../nbs/09_validate/bench.ipynb #960e1971
 def _gain_text(row: dict) -> str:
     difference, p = row.get("difference", row.get("value")), f", {p_text(row['p'])}" if "p" in row else ""
     limits = Estimate(difference, row["low"], row["high"], row["n"]).limits("+")
