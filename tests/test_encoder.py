@@ -395,8 +395,9 @@ def static_folder(tmp_path):
     from transformers import AutoTokenizer
     tokenizer = AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).backend_tokenizer
     tokenizer.no_truncation()
-    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=32)]).save_pretrained(str(tmp_path / "static"))
-    return tmp_path / "static"
+    folder = tmp_path / "static"
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=32)]).save_pretrained(str(folder))
+    return folder
 
 
 def test_static_embeddings_go_through_index_and_data_checks(static_folder, spec, domain, settings):

@@ -184,8 +184,8 @@ def _scored_domain(path: Path, train: Path | None, test: Sequence[tuple[str, str
     pairs = list(dict.fromkeys((anchor, positive) for anchor, positive, score in _read_scored(train, columns)
                                if score >= least and tested.isdisjoint((anchor, positive))))
     if len(pairs) < 3:
-        raise ContractError("data.pairs", f"{len(pairs)} pairs of {train.name} have a score of {least:g} or more and no "
-                            "text of the test", "there is nothing to tune on, or to watch",
+        raise ContractError("data.pairs", f"{len(pairs)} pairs of {train.name} have a score of {least:g} or more and "
+                            "no text of the test", "there is nothing to tune on, or to watch",
                             "correct the score column, or bench without --tune")
     watched = [(anchor, [positive]) for anchor, positive in pairs[::10]]
     return text_domain("scored", [pair for row, pair in enumerate(pairs) if row % 10], watched, spec)
@@ -255,8 +255,7 @@ def bench_source(source: Path, spec: PipelineSpec, tune: bool = False, qrels: st
     Args:
         tune: tune, too: on the train split or train file, or on titles or first sentences where there is none.
         qrels: the split to score, for a BEIR folder.
-        say: what is told about progress.
-        train, columns: for a file, see `bench_pairs`.
+        say: what is told about progress; train, columns: for a file, see `bench_pairs`.
     Raises:
         ContractError: `data.columns` for a file without two texts and a label or score; `data.pairs` if nothing is left
             to tune on; and whatever the readers refuse.

@@ -113,7 +113,7 @@ def test_what_is_left_out_of_a_folder_is_said(domain_folder, spec, settings):
     assert f"at {spec.model.max_tokens} tokens" in bench_table(content)
 
 
-@pytest.mark.parametrize("sizes, batch, epochs, steps", [((100,), 32, 1, 4), ((100, 10), 32, 1, 5), ((100,), 32, 1.5, 6),
-                                                         ((10,), 32, 0.2, 1)])
+@pytest.mark.parametrize("sizes, batch, epochs, steps", [
+    ((100,), 32, 1, 4), ((100, 10), 32, 1, 5), ((100,), 32, 1.5, 6), ((10,), 32, 0.2, 1)])
 def test_steps_are_counted_as_the_trainer_counts_them(sizes, batch, epochs, steps):
     assert optimizer_steps([range(size) for size in sizes], batch, epochs) == steps
