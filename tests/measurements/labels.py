@@ -33,7 +33,7 @@ SHIFTS = (1, 2, 3, 4)  # a text is paired with the next, the next but one, ... o
 def bench_labels(path: Path, spec: PipelineSpec, tune: bool = False, say: Callable[[str], None] = print,
                  few: str = "train_10.jsonl") -> dict:
     """V-measure, ARI and purity of k-means on TF-IDF, base and (with `tune`) tuned vectors, with
-    intervals, for a file of `text`, `label` rows; `few`: the labelled texts beside it that the space is learned from."""
+    intervals, for a file of `text`, `label` rows; `few` names the labelled texts beside it to learn from."""
     rows, domain, source = read_rows(path), None, ""
     texts, truth = ([str(row[column]) for row in rows] for column in ("text", "label"))
     k, seed = len(set(truth)), Settings.current().seed
