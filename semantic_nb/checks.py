@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 # %% ../nbs/10_diagnose/checks.ipynb #d407597e
-from .core import ContractError, Estimate, Settings
+from .core import ContractError, Settings
+from .output import Estimate
 from .data.clicks import filter_clicks
 from .data.domain import load_corpus, load_domain
 from .data.leakage import find_leaks
@@ -27,7 +28,7 @@ from .data.symmetry import direction_finding, mixture_finding, read_sides, symme
 from .encoder import encode, load_encoder, resolve_base
 from .loss.negatives import false_negatives, negatives_finding
 from .spec import ModelSpec, PipelineSpec, load_spec
-from .validate.tails import boilerplate, truncation_by_role
+from .validate.tails import boilerplate, truncation_by_role, unknown_tokens
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -169,7 +170,8 @@ def _length_findings(source: DataSource, model: "SentenceTransformer") -> list[F
     if source.corpus:
         roles["document"] = source.corpus.passages
     served = ["document"] if source.corpus else [role for role in roles if not role.endswith("anchor")]
-    return truncation_by_role(model, roles) + [boilerplate(model, roles[role], role) for role in served]
+    known = [unknown_tokens(model, texts, role) for role, texts in roles.items() if len(texts)]
+    return truncation_by_role(model, roles) + known + [boilerplate(model, roles[role], role) for role in served]
 
 # %% ../nbs/10_diagnose/checks.ipynb #b7fcd12e
 _MANY_COPIES = 0.1

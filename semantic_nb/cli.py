@@ -154,18 +154,28 @@ def _split_command(spec: _SpecPath = None, dev: _Share = 0, test: _Share = 0, as
 @app.command("bench")
 def _bench_command(
     source: Annotated[Path, typer.Argument(
-        help="A BEIR folder, or a file of scored pairs (anchor, positive, score).")],
+        help="A BEIR folder, or a file of pairs with labels or scores (anchor, positive, label or score).")],
     tune: Annotated[bool, typer.Option(
-        "--tune", help="Tune, too: on the train split (or train file), or on titles where there is none.")] = False,
+        "--tune", help="Tune, too: on the train split or file; without one, on titles or first sentences.")] = False,
     qrels: Annotated[str, typer.Option(help="The split to score, for a BEIR folder.")] = "test",
+    base: Annotated[str, typer.Option(help="A model folder or name; by default the base of the spec.")] = "",
+    max_tokens: Annotated[int, typer.Option(min=8, help="By default as many as the model reads.")] = None,
+    spec: Annotated[Optional[Path], typer.Option(help="Take model, tokens and training from this spec.toml.")] = None,
+    train: Annotated[Optional[Path], typer.Option(help="For pairs: what --tune trains on.")] = None,
+    anchor: Annotated[str, typer.Option(help="The column of the first text.")] = "",
+    positive: Annotated[str, typer.Option(help="The column of the second text.")] = "",
+    label: Annotated[str, typer.Option(help="The column of the label (0, 1) or score.")] = "",
     as_json: _AsJson = False,
 ) -> None:
     """Base and tuned on somebody else's data, with intervals.
 
-    BM25 and retrieval, or Spearman at each dimension.
+    BM25 and retrieval, or agreement with labels or scores at each dimension.
     """
-    from semantic_nb.validate.bench import bench_source, bench_table
-    content = bench_source(source, _spec(), tune, qrels, _say(as_json))
+    from semantic_nb.validate.bench import bench_source, bench_spec, bench_table
+    decided = _spec(spec)
+    if base or max_tokens or not spec:
+        decided = bench_spec(decided, base, max_tokens or 0)
+    content = bench_source(source, decided, tune, qrels, _say(as_json), train, (anchor, positive, label))
     _show(content, as_json, bench_table(content))
 
 # %% ../nbs/plumbing/cli.ipynb #f28029b4

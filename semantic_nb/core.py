@@ -17,8 +17,6 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .output import Estimate, Table
-
 # %% ../nbs/plumbing/core.ipynb #c04cb022
 class ContractError(Exception):
     """A layer refuses what it was given.

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .brief import COLOURS
-from .core import Estimate, Settings, Table
+from .brief import COLOURS, error_bars
+from .core import Settings
+from .output import Estimate, Table
 from .data.records import Corpus, Finding, Judged
 from .measure import Comparison, Run, Runs, compare, exact_search, interval, per_query
 
@@ -64,20 +65,19 @@ def waterfall(stages: Mapping[str, Run], judged: Judged, metric: str, budgets: M
 # %% ../nbs/10_diagnose.ipynb #e153568b
 def draw_waterfall(steps: Sequence[Step], ax: "Axes", metric: str) -> None:
     "Quality after each stage, with the change that each layer made and the stage's 95 % interval."
-    first = steps[0].value.value - steps[0].change.difference
+    first, bars = steps[0].value.value - steps[0].change.difference, error_bars([step.value for step in steps])
     ax.bar(0, first, color=COLOURS["grey"], width=0.6)
     for place, step in enumerate(steps, 1):
         before, after = step.value.value - step.change.difference, step.value.value
         colour = COLOURS[{"fail": "red", "doubt": "orange", "ok": "green"}[step.status]]
         ax.bar(place, min(before, after), color=COLOURS["grey"], alpha=0.25, width=0.6)
         ax.bar(place, abs(after - before), bottom=min(before, after), color=colour, width=0.6)
-        ax.errorbar(place, after, yerr=[[max(0, after - step.value.low)], [max(0, step.value.high - after)]],
-                    color="black", lw=1, capsize=3)
-        ax.text(place, max(before, step.value.high) * 1.02, f"{step.layer}\n{step.change.difference:+.3f}", ha="center",
-                va="bottom", fontsize=9, color=colour)
+        ax.errorbar(place, after, yerr=bars[:, [place - 1]], color="black", lw=1, capsize=3)
+        ax.text(place, max(before, after + bars[1, place - 1]) * 1.02,
+                f"{step.layer}\n{step.change.difference:+.3f}", ha="center", va="bottom", fontsize=9, color=colour)
         ax.plot([place - 0.7, place - 0.3], [before, before], color=COLOURS["grey"], lw=0.8)
     ax.set_xticks(range(len(steps) + 1), [steps[0].before, *(step.stage for step in steps)])
-    tops = [max(step.value.value, step.value.high) for step in steps]  # the value alone where there is no interval
+    tops = [first, *(step.value.value + up for step, up in zip(steps, bars[1]))]
     ax.set(ylabel=metric, ylim=(0, max(tops) * 1.3 or 1))
 
 # %% ../nbs/10_diagnose/layers.ipynb #034a621b
@@ -117,8 +117,9 @@ def budgets_of(spec: PipelineSpec) -> dict[str, float]:
 def steps_table(steps: Sequence[Step]) -> Table:
     "The steps for people."
     return Table([{"stage": s.stage, "layer": s.layer, "value": str(s.value),
-                   "change": f"{s.change.difference:+.3f} [{s.change.low:+.3f}, {s.change.high:+.3f}]"
-                   if math.isfinite(s.change.low) else "none",
+                   "change": f"{s.change.difference:+.3f} "
+                             f"{Estimate(s.change.difference, s.change.low, s.change.high, s.change.n).limits('+')}"
+                   if s.change.difference or math.isfinite(s.change.low) else "none",
                    "relative": f"{s.share:+.0%}", "may lose": f"{s.budget:.0%}", "status": s.status} for s in steps])
 
 # %% ../nbs/10_diagnose/layers.ipynb #f6f10797

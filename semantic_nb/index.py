@@ -7,6 +7,7 @@ __all__ = ['lists_for', 'set_effort', 'tune_effort', 'build_index', 'choose_type
 
 # %% ../nbs/07_index.ipynb #b46cee58
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,20 +39,20 @@ def set_effort(index: "faiss.Index", effort: int) -> None:
         faiss.ParameterSpace().set_index_parameter(index, name, effort)
 
 # %% ../nbs/07_index.ipynb #47a237eb
-def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: np.ndarray, target: float,
+def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: Sequence[np.ndarray], target: float,
                 k: int) -> tuple[int, list[dict]]:
-    """The smallest effort whose recall@k against `exact` (row ids, shape (n, k))
-    reaches `target`, and every setting tried.
+    """The smallest effort whose recall@k against `exact` (for each query the rows that belong among the first k: k of
+    them, or more where scores tie) reaches `target`, and every setting tried.
 
     Returns the best setting that exists if none reaches it; compare its recall with the target.
     """
-    tried = []
+    tried, k = [], min(k, index.ntotal)
     for effort in _SWEEP if _effort_name(index) else (1,):
         set_effort(index, effort)
         start = time.perf_counter()
         _, rows = index.search(queries, k)
         seconds = (time.perf_counter() - start) / len(queries)
-        recall = float(np.mean([len(set(a) & set(b)) / k for a, b in zip(rows.tolist(), exact.tolist())]))
+        recall = float(np.mean([len(set(a) & set(b)) / k for a, b in zip(rows.tolist(), exact)]))
         tried.append({"effort": effort, "recall": recall, "ms": seconds * 1000})
         if recall >= target:
             break
@@ -101,8 +102,9 @@ from .core import ContractError, Settings
 from .data.domain import Domain
 from .data.records import Corpus
 from .encoder import corpus_vectors, encode, encoder_identity, truncate
-from .measure import Run, as_run
+from .measure import Run, _tied_rows, as_run
 from .store import Artifact, fingerprint
+
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
@@ -123,11 +125,13 @@ def _check_indexable(vectors: np.ndarray, spec: IndexSpec) -> None:
 # %% ../nbs/07_index/guards.ipynb #1aaadc4b
 def _check_points(n: int, nlist: int, kind: str) -> None:
     points = INDEX_LIMITS["points_per_list"]
-    if n < nlist * points or (kind == "ivfpq" and n < 256):
-        codes = " and 256 codes" if kind == "ivfpq" else ""
-        raise ContractError("index.training", f"{n} vectors for {nlist} lists{codes}",
+    if kind == "ivfpq" and n < 256:
+        raise ContractError("index.training", f"{n} vectors for the 256 codes of ivfpq",
+                            "a code is learned from a vector at least", 'type = "flat"')
+    if n < nlist * points:
+        raise ContractError("index.training", f"{n} vectors for {nlist} list{'s' * (nlist > 1)}",
                             f"k-means wants {points} points per list; starved lists are noise",
-                            f'type = "flat", or nlist <= {max(1, n // points)}')
+                            'type = "flat"' + f", or nlist <= {n // points}" * (n >= points))
 
 # %% ../nbs/07_index/guards.ipynb #cebb57f3
 def _code_size(dim: int) -> int:
@@ -210,18 +214,15 @@ def _check_indexed_corpus(facts: dict, content: str) -> None:
 # %% ../nbs/07_index/guards.ipynb #d2d8530a
 def _check_recall(kind: str, recall: float, target: float, k: int) -> None:
     if kind != "flat" and recall < target:
-        raise ContractError("index.recall",
-                            f"{kind} finds {recall:.3f} of the {k} nearest at its best "
-                            f"effort; recall_target is {target}",
-                            "every missed answer looks like the model's fault",
+        raise ContractError("index.recall", f"{kind} finds {recall:.3f} of the {k} nearest at its best effort; "
+                            f"recall_target is {target}", "every missed answer looks like the model's fault",
                             "another type, more memory (pq_m), or a lower recall_target as a decision")
 
 # %% ../nbs/07_index/guards.ipynb #555325dd
 def _check_metric_and_ids(index: "faiss.Index", ids: Sequence[str]) -> None:
     import faiss
     if index.metric_type != faiss.METRIC_INNER_PRODUCT:
-        raise ContractError("index.metric",
-                            f"the index measures FAISS metric {index.metric_type}, not the inner product",
+        raise ContractError("index.metric", f"the index has FAISS metric {index.metric_type}, not the inner product",
                             "a distance read as a similarity puts the farthest first",
                             "build it with faiss.METRIC_INNER_PRODUCT, as build_index does")
     if index.ntotal != len(ids):
@@ -286,8 +287,7 @@ def _write_index(folder: Path, model: "SentenceTransformer", corpus: Corpus, spe
     vectors = truncate(corpus_vectors(model, corpus), spec.dim, similarity)
     index = build_index(vectors, spec.model_copy(update={"similarity": similarity}), Settings.current().seed)
     queries = encode(model, questions, "query", spec.dim)
-    _, exact = faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
-    effort, tried = tune_effort(index, queries, exact, spec.recall_target, k)
+    effort, tried = tune_effort(index, queries, _tied_rows(queries, vectors, k), spec.recall_target, k)
     kind, recall = choose_type(spec, len(vectors)), max(row["recall"] for row in tried)
     _check_recall(kind, recall, spec.recall_target, k)
     faiss.write_index(index, str(folder / "index.faiss"))
@@ -315,7 +315,8 @@ def make_index(model: "SentenceTransformer", source: Domain | Corpus | Sequence[
     identity, seed = encoder_identity(model), Settings.current().seed
     recipe = {"model": identity, "corpus": corpus.content, "index": spec.model_dump(), "k": k, "seed": seed,
               "sweep": _SWEEP, "questions": fingerprint(questions),
-              "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _probe_answers])}
+              "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _tied_rows,
+                                   _probe_answers])}
 
     def build(folder: Path) -> dict:
         return {"model": identity} | _write_index(folder, model, corpus, spec, questions, k)

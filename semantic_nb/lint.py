@@ -17,7 +17,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from .core import ContractError, Table
+from .core import ContractError
+
+from .output import Table
 from .lint_rules import CONVERSIONS, LINT_RULES, SIGNATURES, UNREAD, LintRule, spelling
 
 # %% ../nbs/10_diagnose/lint.ipynb #c1cb65ed

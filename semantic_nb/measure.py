@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .core import ContractError, Estimate
+from .core import ContractError
+
+from .output import Estimate
 from .data.records import Judged
 from .store import write_text
 
@@ -47,7 +49,7 @@ def judged_at(k: int, run: Run, judged: Judged) -> float:
 def interval(values: np.ndarray, seed: int = 1, resamples: int = 5000) -> Estimate:
     "Mean and 95 % percentile bootstrap interval of per-query values, shape (n,); NaN for limits that do not exist."
     from scipy.stats import bootstrap
-    values = np.asarray(values, float)
+    values = _finite_scores(values)
     if len(values) < 3 or np.ptp(values) == 0:
         return Estimate(float(values.mean()), math.nan, math.nan, len(values))
     drawn = bootstrap((values,), np.mean, n_resamples=resamples, method="percentile", rng=seed).confidence_interval
@@ -72,7 +74,7 @@ class Comparison:
     def __str__(self) -> str:
         if self.n > 2 and math.isnan(self.low) and not self.difference:
             return f"no difference on any of {self.n} questions"
-        limits = "(no interval)" if math.isnan(self.low) else f"[{self.low:+.3f}, {self.high:+.3f}]"
+        limits = Estimate(self.difference, self.low, self.high, self.n).limits("+")
         return f"{self.difference:+.3f} {limits}, {p_text(self.p)}, n = {self.n}: {self.outcome}"
 
 # %% ../nbs/03_measure.ipynb #a1ed8480
@@ -102,11 +104,13 @@ def holm(p: Sequence[float]) -> list[float]:
 
 # %% ../nbs/03_measure/runs.ipynb #123ec0d1
 import re
+from collections.abc import Iterable
 from dataclasses import field
 from pathlib import Path
 from urllib.parse import quote
 
-from .data.records import Corpus
+from .data.near_copies import _bigrams, _word_pattern, canonical_text
+from .data.records import Corpus, Finding
 
 # %% ../nbs/03_measure/runs.ipynb #26c29479
 def _parse_metric(metric: str, judged: Judged):
@@ -121,12 +125,42 @@ def _parse_metric(metric: str, judged: Judged):
         raise ContractError("validate.metric", f"{metric!r}: {error}", "the primary metric decides what ships",
                             "nDCG@10, P@10, R@10 or RR@10") from None
 
+# %% ../nbs/03_measure/runs.ipynb #f49c399f
+def _finite_scores(values: Sequence[float]) -> np.ndarray:
+    "The values as float64, shape (n,). Raises `ContractError` (`validate.scores`) for none, or one that is not finite."
+    values = np.asarray(values, float)
+    if not len(values) or not np.isfinite(values).all():
+        raise ContractError("validate.scores", f"{(~np.isfinite(values)).sum()} of {len(values)} scores are not finite",
+                            "a mean of nothing, or with NaN in it, is neither better nor worse than another",
+                            "score the queries again, and leave none out")
+    return values
+
 # %% ../nbs/03_measure/runs.ipynb #de699528
 def as_run(query_ids: Sequence[str], document_ids: Sequence[str], scores: np.ndarray, rows: np.ndarray) -> Run:
     """A run from the `scores` and document `rows`, both of shape (queries, k), that
     a search returns; row -1 means no hit."""
     return {q: {document_ids[i]: float(s) for s, i in zip(scores[n], rows[n]) if i >= 0}
             for n, q in enumerate(query_ids)}
+
+# %% ../nbs/03_measure/runs.ipynb #c03dd788
+def _self_hits(corpus: Corpus, queries: Mapping[str, str]) -> set[str]:
+    "Queries that are documents themselves: the same id, and the same text."
+    passages, rows = corpus.passages, {query: corpus.position.get(query, -1) for query in queries}
+    return {query for query, row in rows.items() if row >= 0 and canonical_text(queries[query]) in (
+        canonical_text(corpus.texts[row]), canonical_text(passages[row]))}
+
+def _without_self(run: Run, corpus: Corpus, queries: Mapping[str, str]) -> Run:
+    "The run without what a query finds in itself."
+    own = _self_hits(corpus, queries)
+    return {query: {document: score for document, score in hits.items() if document != query} if query in own else hits
+            for query, hits in run.items()}
+
+def _self_findings(corpus: Corpus, splits: Mapping[str, Judged]) -> list[Finding]:
+    "`data.self_hits.{split}`, for splits with such questions: how many, and that they are left out."
+    counts = {name: len(_self_hits(corpus, judged.queries)) for name, judged in splits.items()}
+    return [Finding(f"data.self_hits.{name}", "ok", count, f"{count} of {len(splits[name].queries)} questions are "
+                    "documents themselves, with id and text; a question's own document is left out of its answers, "
+                    "as in BEIR") for name, count in counts.items() if count]
 
 # %% ../nbs/03_measure/runs.ipynb #c385b6b8
 def exact_search(query_ids: Sequence[str], queries: np.ndarray, document_ids: Sequence[str],
@@ -141,18 +175,39 @@ def exact_search(query_ids: Sequence[str], queries: np.ndarray, document_ids: Se
                              min(k, len(documents)), metric=faiss.METRIC_INNER_PRODUCT)
     return as_run(query_ids, document_ids, scores, rows)
 
+# %% ../nbs/03_measure/runs.ipynb #7228cd01
+def _tied_rows(queries: np.ndarray, documents: np.ndarray, k: int) -> list[np.ndarray]:
+    "For each query all rows whose inner product reaches the k-th largest, give or take rounding: k of them, or more."
+    def reaching(scores: np.ndarray) -> np.ndarray:
+        last = np.partition(scores, -min(k, len(scores)))[-min(k, len(scores))]
+        return np.flatnonzero(scores >= last - 1e-5 * np.abs(scores).max())
+    return [reaching(documents @ query) for query in queries]
+
 # %% ../nbs/03_measure/runs.ipynb #1a5ac503
 def bm25(corpus: Corpus, queries: Mapping[str, str], k: int = 100) -> Run:
-    """The lexical reference: BM25 (Lucene's variant) over passages, English stop words and stemmer. The order of ties
-    is arbitrary."""
+    """The lexical reference: BM25 (Lucene's variant) over passages, English stop words and stemmer; of scripts without
+    spaces, pairs of neighbouring characters. The order of ties is arbitrary."""
+    import bm25s
+    index, documents = bm25s.BM25(method="lucene", k1=1.5, b=0.75), _bm25_tokens(corpus.passages)
+    if not any(map(any, documents)):
+        return {query: {} for query in queries}
+    index.index(documents, show_progress=False)
+    rows, scores = index.retrieve(_bm25_tokens(queries.values()), k=min(k, len(corpus)), show_progress=False)
+    return _without_self(as_run(list(queries), corpus.ids, scores, np.where(scores > 0, rows, -1)), corpus, queries)
+
+# %% ../nbs/03_measure/runs.ipynb #f235a128
+def _bm25_tokens(texts: Iterable[str]) -> list[list[str]]:
+    "The words of each text; where a script has no spaces, its pairs of characters, as for near-copies."
     import bm25s
     import Stemmer
-    stem = Stemmer.Stemmer("english")
-    words = lambda texts: bm25s.tokenize(texts, stopwords="en", stemmer=stem, show_progress=False)
-    index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
-    index.index(words(corpus.passages), show_progress=False)
-    rows, scores = index.retrieve(words(list(queries.values())), k=min(k, len(corpus)), show_progress=False)
-    return as_run(list(queries), corpus.ids, scores, np.where(scores > 0, rows, -1))
+    pattern, texts = _word_pattern(), list(texts)
+    pairs = [[pair for run in pattern.finditer("" if text.isascii() else text) if run[1]
+              for pair in _bigrams(run[1]) or [run[1]]] for text in texts]
+    rest = [pattern.sub(lambda run: " " if run[1] else run[0], text) if some else text
+            for text, some in zip(texts, pairs)]
+    words = bm25s.tokenize(rest, stopwords="en", stemmer=Stemmer.Stemmer("english"), return_ids=False,
+                           show_progress=False)
+    return [one + some for one, some in zip(words, pairs)]
 
 # %% ../nbs/03_measure/runs.ipynb #0dc02c47
 def _one_word(id: str) -> str:

@@ -34,8 +34,14 @@ class Estimate:
     n: int
 
     def __str__(self) -> str:
-        limits = "no interval" if math.isnan(self.low) else f"[{self.low:.3f}, {self.high:.3f}]"
-        return f"{self.value:.3f} {limits}" if self.n else "nothing measured"
+        return f"{self.value:.3f} {self.limits()}" if self.n else "nothing measured"
+
+    def limits(self, sign: str = "") -> str:
+        "The interval, or why there is none. `sign`: \"+\" for a difference."
+        if not math.isnan(self.low):
+            return f"[{self.low:{sign}.3f}, {self.high:{sign}.3f}]"
+        few, same = f"{self.n} question{'s are' * (self.n > 1) or ' is'} too few", "differ by" if sign else "score"
+        return f"(no interval: {few if self.n < 3 else f'all {self.n} questions {same} the same'})"
 
     @classmethod
     def share(cls, hits: int, n: int) -> "Estimate":

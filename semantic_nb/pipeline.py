@@ -73,7 +73,7 @@ from .data.records import Corpus
 from .diagnose import Diagnosis, diagnose_layers, draw_waterfall
 from .encoder import corpus_vectors, encode, search_sizes, truncate
 from .index import SearchIndex, open_index
-from .measure import Runs, bm25, holm
+from .measure import Runs, _self_findings, _without_self, bm25, holm
 from .model import Gate, Trained
 from .store import Artifact, file_hash, fingerprint, write_json, write_rows, write_text, written_aside
 from .validate.audit import (
@@ -137,7 +137,8 @@ def measure_runs(built: Built) -> Runs:
         for name, path in stages.items():
             sizes = search_sizes(load_encoder(path, spec.model), domain.corpus, judged, spec.model.dims)
             runs |= {(name, dim, split): run for dim, run in sizes.items()}
-        runs["served", spec.index.dim, split] = built.index.run(built.served, judged.queries)
+        served = built.index.run(built.served, judged.queries)
+        runs["served", spec.index.dim, split] = _without_self(served, domain.corpus, judged.queries)
     return Runs(runs, domain.splits, spec.validation.metric)
 
 # %% ../nbs/11_pipeline/report.ipynb #d33115bf
@@ -229,7 +230,7 @@ def _content(built: Built, runs: Runs, audit: Audit, diagnosis: Diagnosis) -> di
             "confidence": {name: asdict(finding) for name, finding in diagnosis.sure.items()},
             "diagnosis": diagnosis.content(),
             "gate": {"ship": built.decision.ship, "text": str(built.decision), **asdict(built.decision.comparison)},
-            "findings": [asdict(finding) for finding in domain.findings],
+            "findings": [asdict(one) for one in (*domain.findings, *_self_findings(domain.corpus, domain.splits))],
             "pairs": {pairs.name: len(pairs) for pairs in domain.pairs},
             "retrieval": evaluate(runs, [v.metric, f"P@{v.k}"], len(domain.corpus)),
             "comparisons": all_comparisons(runs, spec),

@@ -1,6 +1,8 @@
 import pytest
 
-from semantic_nb.core import ContractError, Settings, Table
+from semantic_nb.core import ContractError, Settings
+
+from semantic_nb.output import Table
 
 
 def test_environment_overrides_file_and_profile(domain_folder, monkeypatch):

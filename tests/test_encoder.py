@@ -311,3 +311,102 @@ def test_a_map_of_too_few_texts_is_refused(n):
     from semantic_nb.validate.audit import space_map
     with pytest.raises(ContractError, match="validate.map"):
         space_map(np.random.default_rng(0).normal(size=(n, 8)).astype("float32"))
+
+
+# --- folders and names that are no sentence encoder
+
+@pytest.mark.parametrize("offline", ["0", "1"])
+@pytest.mark.parametrize("name", ["./typo", "../../x", "a/b/c", "/nowhere/at/all", "x y", "~/model", "a" * 300])
+def test_a_path_that_does_not_exist_is_said_to_be_none(name, offline, spec, settings, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    with pytest.raises(ContractError, match="model.base. no such folder"):
+        load_encoder(name, spec.model)
+
+
+def write(name, content):
+    return lambda folder: (folder / name).write_text(content)
+
+
+def change_json(name, **keys):
+    def change(folder):
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | keys))
+    return change
+
+
+def replace_modules(type_):
+    return write("modules.json", json.dumps([{"idx": 0, "name": "0", "path": "", "type": type_}]))
+
+
+def pickled(folder):
+    import pickle
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"a": print}))
+
+
+@pytest.mark.parametrize("damage", [
+    write("adapter_config.json", '{"base_model_name_or_path": "x", "peft_type": "LORA"}'), pickled,
+    replace_modules("sentence_transformers.nope.Nope"), replace_modules("sentence_transformers.models.Nope"),
+    replace_modules("os.path"), change_json("config.json", hidden_size="x"),
+    write("config_sentence_transformers.json", "[]"), change_json("config_sentence_transformers.json", prompts=5),
+    change_json("config.json", hidden_size=10 ** 30),
+    change_json("config.json", architectures=["BertForSequenceClassification"])],
+    ids=["adapter", "pickle", "no such package", "no such class", "no module", "text for a number", "a list", "prompts",
+         "too large a number", "cross-encoder"])
+def test_whatever_breaks_in_a_folder_is_one_refusal(damage, own_copy, spec, settings):
+    damage(own_copy)
+    with pytest.raises(ContractError, match="model.base"):
+        load_encoder(str(own_copy), spec.model)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "5", '{"facts": []}', "[" * 100_000])
+def test_somebody_elses_manifest_beside_a_model_is_none_of_ours(content, own_copy, spec, settings):
+    (own_copy.parent / "manifest.json").write_text(content)
+    assert load_encoder(str(own_copy), spec.model)
+
+
+def test_a_folder_that_does_not_say_how_it_pools_is_refused_and_the_fix_works(own_copy, spec, settings, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    (own_copy / "modules.json").unlink()
+    with pytest.raises(ContractError, match="model.pooling"):
+        load_encoder(str(own_copy), spec.model)
+    another = str(tmp_path / "another")
+    SentenceTransformer(modules=[Transformer(str(own_copy)), Pooling(32, pooling_mode="mean")]).save_pretrained(another)
+    assert load_encoder(another, spec.model)
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_weights_in_half_precision_are_encoded(kind, own_copy, spec, settings):
+    weights = {name: w.to(kind) if w.is_floating_point() else w
+               for name, w in load_file(own_copy / "model.safetensors").items()}
+    save_file(weights, own_copy / "model.safetensors", metadata={"format": "pt"})
+    change_json("config.json", dtype=str(kind).split(".")[1])(own_copy)
+    model = load_encoder(str(own_copy), spec.model)
+    assert {w.dtype for w in model.parameters()} == {torch.float32}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert np.isfinite(encode(model, TEXTS)).all()
+
+
+@pytest.fixture
+def static_folder(tmp_path):
+    "Static embeddings of width 32: no transformer, and no limit to the length of a text."
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from transformers import AutoTokenizer
+    tokenizer = AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).backend_tokenizer
+    tokenizer.no_truncation()
+    folder = tmp_path / "static"
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_dim=32)]).save_pretrained(str(folder))
+    return folder
+
+
+def test_static_embeddings_go_through_index_and_data_checks(static_folder, spec, domain, settings):
+    from semantic_nb.checks import check_data
+    from semantic_nb.index import make_index
+    model = load_encoder(str(static_folder), spec.model)
+    assert encode(model, TEXTS, dim=16).shape == (4, 16) and encoder_identity(model)["max_tokens"] is None
+    index = make_index(model, domain)
+    assert index.ask(model, ["how to sort tables"], 3)[0]
+    assert make_index(model, domain).folder == index.folder
+    findings = {finding.id: finding for finding in check_data([f"text number {i}" for i in range(30)], model=model)}
+    assert findings["data.length.text"].status == "ok"

@@ -209,3 +209,40 @@ def test_what_is_no_list_of_texts_is_refused(tiny_model, settings, texts):
 def test_an_index_that_was_never_built_is_named(tiny_model, tmp_path, settings):
     with pytest.raises(ContractError, match="there is no index at nothing"):
         open_index(tmp_path / "nothing", load_encoder(str(tiny_model)))
+
+
+def test_equal_vectors_tie_and_any_of_them_is_right(spec):
+    import faiss
+    from semantic_nb.measure import _tied_rows
+    chance = np.random.default_rng(0)
+    different = chance.normal(size=(60, 16)).astype("float32")
+    different /= np.linalg.norm(different, axis=1, keepdims=True)
+    vectors = np.repeat(different, 40, axis=0)[chance.permutation(2400)]
+    queries = different[:20] + 0.01
+    index = build_index(vectors, spec.index.model_copy(update={"type": "hnsw", "dim": 16}))
+    by_row = faiss.knn(queries, vectors, 10, metric=faiss.METRIC_INNER_PRODUCT)[1]
+    best = lambda exact: max(row["recall"] for row in tune_effort(index, queries, exact, 0.98, 10)[1])
+    assert best(by_row) < 0.9 and best(_tied_rows(queries, vectors, 10)) >= 0.98
+
+
+@pytest.mark.parametrize("n, kind, nlist, symptom, fix", [
+    (200, "ivfpq", None, "200 vectors for the 256 codes", 'type = "flat"'),
+    (30, "ivf", None, "30 vectors for 1 list", 'type = "flat"'),
+    (90, "ivf", 8, "90 vectors for 8 lists", "nlist <= 2")])
+def test_the_fix_for_too_few_vectors_works(spec, n, kind, nlist, symptom, fix):
+    vectors = np.random.default_rng(0).normal(size=(n, 16)).astype("float32")
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    asked = spec.index.model_copy(update={"type": kind, "dim": 16, "nlist": nlist})
+    with pytest.raises(ContractError) as refused:
+        build_index(vectors, asked)
+    assert symptom in refused.value.symptom and refused.value.fix.endswith(fix)
+    build_index(vectors, asked.model_copy(update={"type": "flat"}))
+    if nlist:
+        build_index(vectors, asked.model_copy(update={"nlist": 2}))
+
+
+def test_fewer_documents_than_answers_are_all_found(spec):
+    from semantic_nb.measure import _tied_rows
+    vectors = np.eye(16, dtype="float32")[:5]
+    index = build_index(vectors, spec.index.model_copy(update={"type": "hnsw", "dim": 16}))
+    assert tune_effort(index, vectors, _tied_rows(vectors, vectors, 10), 0.98, 10)[1][-1]["recall"] == 1

@@ -9,7 +9,7 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus, Judged, read_corpus, read_judged
 from semantic_nb.measure import (
-    bm25, compare, exact_search, holm, interval, judged_at, per_query, Runs)
+    _self_findings, bm25, compare, exact_search, holm, interval, judged_at, per_query, Runs)
 
 JUDGED = Judged({"q": "?", "r": "?"}, {"q": {"a": 2, "b": 1, "z": 0}, "r": {"c": 1}})
 
@@ -93,6 +93,48 @@ def test_bm25_finds_words_and_nothing_else():
     assert list(bm25(corpus, {"q": "sort", "r": "zebra"})["q"]) == ["a"] and bm25(corpus, {"r": "zebra"})["r"] == {}
 
 
+def corpus_of(*texts):
+    return Corpus(tuple(f"d{i}" for i in range(len(texts))), ("",) * len(texts), texts, ({},) * len(texts))
+
+
+@pytest.mark.parametrize("texts, question", [
+    (("如何给列表排序", "怎样打开一个文件", "求矩阵的逆矩阵"), "打开文件"),
+    (("リストを並べ替える", "ファイルを開く方法", "行列の逆を求める"), "ファイルを開く"),
+    (("แมวนอนหลับ", "ผู้ใช้เปิดแฟ้ม", "ฝนตกหนัก"), "เปิดแฟ้ม"),
+    (("sort a 列表", "numpy 打开文件 quickly", "矩阵 inverse"), "opening 文件 with numpy")])
+def test_bm25_reads_scripts_without_spaces(texts, question):
+    run = bm25(corpus_of(*texts), {"q": question})
+    assert max(run["q"], key=run["q"].get) == "d1"
+
+
+def test_bm25_is_that_of_the_library_where_words_have_spaces():
+    import bm25s
+    import Stemmer
+    texts = ("Sort the lists quickly", "naïve façade of lists", "Der Löwe schläft", "Открыть файл", "", "the of and")
+    queries = {"a": "sorted list", "b": "naïve façades", "c": "löwe", "d": "файл", "e": "the"}
+    split = lambda some: bm25s.tokenize(some, stopwords="en", stemmer=Stemmer.Stemmer("english"), show_progress=False)
+    index = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
+    index.index(split(list(texts)), show_progress=False)
+    rows, scores = index.retrieve(split(list(queries.values())), k=6, show_progress=False)
+    plain = {query: {f"d{row}": score for row, score in zip(rows[n], scores[n]) if score > 0}
+             for n, query in enumerate(queries)}
+    ours = bm25(corpus_of(*texts), queries)
+    assert {query: set(hits) for query, hits in ours.items()} == {query: set(hits) for query, hits in plain.items()}
+    assert all(ours[query][document] == score for query, hits in plain.items() for document, score in hits.items())
+
+
+def test_a_corpus_without_words_answers_nothing():
+    assert bm25(corpus_of("", "the"), {"q": "sort"}) == {"q": {}}
+
+
+def test_a_question_does_not_answer_itself_unless_only_the_id_is_the_same():
+    corpus = corpus_of("how to sort a list", "sort lists with sorted", "how to open a file")
+    assert "d1" in (found := bm25(corpus, {"d0": "How to sort  a list"})["d0"]) and "d0" not in found
+    assert "d0" in bm25(corpus, {"d0": "sort a list"})["d0"]
+    found, = _self_findings(corpus, {"test": Judged({"d0": "how to sort a list", "q": "x"}, {}), "dev": Judged({}, {})})
+    assert found.id == "data.self_hits.test" and found.count == 1 and "1 of 2 questions" in found.evidence
+
+
 @pytest.mark.skipif("DEVELOPMENT_DATA" not in os.environ,
                     reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
 def test_bm25_reproduces_the_published_scifact_figure():
@@ -113,11 +155,13 @@ def test_equal_values_have_no_interval_whatever_their_binary_form():
 
 @pytest.mark.parametrize("a, b, said", [
     (np.ones(9), np.ones(9), "no difference on any of 9 questions"),
-    (np.ones(20), np.zeros(20), "+1.000 (no interval), p < 0.001, n = 20: better"),
-    (np.ones(2), np.zeros(2), "+1.000 (no interval), p = 1.000, n = 2: not shown")])
+    (np.ones(20), np.zeros(20),
+     "+1.000 (no interval: all 20 questions differ by the same), p < 0.001, n = 20: better"),
+    (np.ones(2), np.zeros(2), "+1.000 (no interval: 2 questions are too few), p = 1.000, n = 2: not shown")])
 def test_what_has_no_interval_is_said_in_words(a, b, said):
     assert str(compare(a, b)) == said
-    assert str(interval(a)) == "1.000 no interval"
+    why = "2 questions are too few" if len(a) == 2 else f"all {len(a)} questions score the same"
+    assert str(interval(a)) == f"1.000 (no interval: {why})"
 
 
 def test_differences_that_cancel_out_are_differences():

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from .groups import communities
-from ..core import ContractError, Estimate, Settings
+from ..core import ContractError, Settings
+from ..output import Estimate
 from ..data.domain import Domain, load_corpus
 from ..data.near_copies import canonical_text
 from ..data.records import Corpus, Finding, Judged

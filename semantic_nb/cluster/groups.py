@@ -63,7 +63,9 @@ def cluster_texts(vectors: np.ndarray, texts: Sequence[str], method: str, k: int
 # %% ../../nbs/08_cluster/grouping.ipynb #a22420c8
 from dataclasses import dataclass, field
 
-from ..core import ContractError, Table
+from ..core import ContractError
+
+from ..output import Table
 
 # %% ../../nbs/08_cluster/grouping.ipynb #2be98a82
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from .groups import Clusters, check_vectors
-from ..core import ContractError, Estimate
+from ..core import ContractError
+from ..output import Estimate
 from ..data.records import Finding
 from ..store import fingerprint, write_json
 

@@ -18,7 +18,9 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, with_config
 from typing_extensions import NotRequired, TypedDict
 
-from ..core import ContractError, Table
+from ..core import ContractError
+
+from ..output import Table
 from .rows import (
     _LABELS, _SIDES, _missing, Grade, JUDGMENTS, MaybeText, Number, Text, read_rows, typed_rows)
 from ..store import fingerprint

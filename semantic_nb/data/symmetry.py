@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from ..core import Estimate
+from ..output import Estimate
 from .near_copies import canonical_text
 from .records import Finding, PairSet
 

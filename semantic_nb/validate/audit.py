@@ -58,8 +58,9 @@ def truncation_audit(model: "SentenceTransformer", domain: Domain) -> Audit:
 # %% ../../nbs/09_validate/audit.ipynb #a037afad
 from collections import Counter
 
-from ..brief import COLOURS, figure
+from ..brief import COLOURS, error_bars, figure
 from ..core import ContractError
+from ..output import Estimate
 from ..encoder import search_sizes
 from ..measure import Runs
 
@@ -93,8 +94,8 @@ def draw_audit(audits: Mapping[str, Audit], metric: str) -> None:
     fig, ax = figure(8, 3.2)
     for (name, audit), colour in zip(audits.items(), ("blue", "grey", "orange")):
         dims, values = ([row[key] for row in audit.rows] for key in ("dim", "value"))
-        ax.fill_between(dims, [row["low"] for row in audit.rows], [row["high"] for row in audit.rows],
-                        color=COLOURS[colour], alpha=0.15)
+        down, up = error_bars([Estimate(*(row[key] for key in ("value", "low", "high", "n"))) for row in audit.rows])
+        ax.fill_between(dims, values - down, values + up, color=COLOURS[colour], alpha=0.15)
         ax.plot(dims, values, "o-", color=COLOURS[colour])
         ax.text(dims[-1], values[-1], f"{name}  ", color=COLOURS[colour], ha="right", va="center", weight="bold")
     first = next(iter(audits.values()))

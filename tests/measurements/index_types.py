@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cost import in_turns, sentences
-from semantic_nb.core import Settings, Table
+from semantic_nb.core import Settings
+from semantic_nb.output import Table
 from semantic_nb.data.domain import Domain, load_corpus, load_domain
 from semantic_nb.data.records import Corpus
 from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate

@@ -15,7 +15,8 @@ import numpy as np
 
 from semantic_nb.cluster.groups import cluster_texts
 from semantic_nb.cluster.quality import agreement
-from semantic_nb.core import ContractError, Estimate, Settings, Table
+from semantic_nb.core import ContractError, Settings
+from semantic_nb.output import Estimate, Table
 from semantic_nb.data.domain import Domain
 from semantic_nb.data.near_copies import canonical_text
 from semantic_nb.data.records import read_rows
@@ -30,15 +31,16 @@ if TYPE_CHECKING:
 SHIFTS = (1, 2, 3, 4)  # a text is paired with the next, the next but one, ... of its label
 
 
-def bench_labels(path: Path, spec: PipelineSpec, tune: bool = False, say: Callable[[str], None] = print) -> dict:
+def bench_labels(path: Path, spec: PipelineSpec, tune: bool = False, say: Callable[[str], None] = print,
+                 few: str = "train_10.jsonl") -> dict:
     """V-measure, ARI and purity of k-means on TF-IDF, base and (with `tune`) tuned vectors, with
-    intervals, for a file of `text`, `label` rows."""
+    intervals, for a file of `text`, `label` rows; `few` names the labelled texts beside it to learn from."""
     rows, domain, source = read_rows(path), None, ""
     texts, truth = ([str(row[column]) for row in rows] for column in ("text", "label"))
     k, seed = len(set(truth)), Settings.current().seed
     say(f"{path.name}: {len(texts):,} texts, {k} labels")
     if tune:
-        domain, source = label_domain(read_rows(path.with_name("train_10.jsonl")), set(texts), spec)
+        domain, source = label_domain(read_rows(path.with_name(few)), set(texts), spec)
         say(f"{path.name}: tuning on {source}")
     clusters = {"TF-IDF": tfidf_clusters(texts, k, seed)}
     for name, model in systems(spec, domain).items():
@@ -96,9 +98,10 @@ def labels_table(content: dict) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="JSONL, CSV, TSV or Parquet with the columns text and label")
-    parser.add_argument("--tune", action="store_true", help="learn the space of train_10.jsonl beside the file, too")
+    parser.add_argument("--tune", action="store_true", help="learn the space of some labelled texts beside it, too")
+    parser.add_argument("--train", default="train_10.jsonl", help="the name of the file of these texts")
     arguments = parser.parse_args()
-    print(labels_table(bench_labels(arguments.file, load_spec(), arguments.tune)))
+    print(labels_table(bench_labels(arguments.file, load_spec(), arguments.tune, few=arguments.train)))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 
 from semantic_nb.data.records import read_corpus, read_rows
 from semantic_nb.encoder import load_encoder
-from semantic_nb.validate.tails import boilerplate, token_counter, truncation_by_role
+from semantic_nb.validate.tails import boilerplate, token_counter, truncation_by_role, unknown_tokens
 
 
 @pytest.fixture
@@ -88,3 +88,28 @@ def test_anchors_of_several_sets_are_read_as_questions(model):
     prompted.prompts = {"query": long, "document": ""}
     for role, cut in (("anchor", 1), ("one.anchor", 1), ("one.positive", 0)):
         assert truncation_by_role(prompted, {role: ["sort a list"]})[0].count == cut
+
+
+# --- words that the model does not know
+
+CHINESE = ["如何打开文件", "怎样给列表排序", "读取图片的大小", "把文本分成词", "求矩阵的逆", "画一条曲线"] * 5
+
+
+def test_a_script_that_the_model_does_not_know_fails_and_is_no_boilerplate(model):
+    texts = [f"{text}{i}" for i, text in enumerate(CHINESE)]
+    assert unknown_tokens(model, texts).status == "fail"
+    assert boilerplate(model, [text + "排序" * 40 for text in texts]).status == "ok"
+
+
+@pytest.mark.parametrize("unknown, status", [(0, "ok"), (1, "ok"), (5, "doubt"), (40, "fail")])
+def test_the_share_of_unknown_tokens_decides(model, unknown, status):
+    found = unknown_tokens(model, ["sort " * (100 - unknown) + "🙂 " * unknown])
+    assert found.status == status and found.count == (unknown > 0) and f"{unknown:.1f}%" in found.evidence
+
+
+def test_the_check_of_data_counts_unknown_tokens_by_role(model):
+    from semantic_nb.checks import check_data
+    from semantic_nb.data.records import PairSet
+    pairs = PairSet("toy", "asymmetric", tuple(f"how to open file {i}" for i in range(30)), tuple(CHINESE))
+    found = {finding.id: finding.status for finding in check_data(pairs, model=model, say=lambda _: None)}
+    assert found["data.unknown_tokens.anchor"] == "ok" and found["data.unknown_tokens.positive"] == "fail"
