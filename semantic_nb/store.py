@@ -79,7 +79,8 @@ def _disk_trouble(what: str, errors: Sequence[int] = _DISK_ERRORS) -> Iterator[N
         raise ContractError("core.store", f"{what} could not be written: {getattr(error, 'strerror', None) or error}",
                             "a half-written file is worse than none, so none was left; "
                             "what existed before is untouched",
-                            "free some space, move away what lies in its place, or write elsewhere (runs_dir)") from error
+                            "free some space, move away what lies in its place, or write elsewhere (runs_dir)"
+                            ) from error
 
 # %% ../nbs/plumbing/store.ipynb #2ec1e2a7
 @contextmanager
@@ -196,6 +197,8 @@ def _build_aside(path: Path, recipe: Mapping, build: Callable[[Path], Mapping | 
     if not resumable:
         shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(exist_ok=True)
+    for half in aside.glob(".*"):  # of a program that was killed while it wrote
+        half.unlink()
     try:
         facts = build(aside) or {}
         write_text(aside / "manifest.json", text := _manifest(recipe, facts, _hashes(aside)))
