@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 FLOORS = ("core", "spec", "data", "measure", "brief", "encoder", "loss", "model", "index", "cluster", "validate",
           "checks diagnose", "pipeline", "cli")  # an import points to the same floor or to an earlier one
 ON = {"domains": "data", "lint": "core", "lint_rules": "core"}  # rooms beside the floors, and what they may import
-LINES, CODE, MODULES, NAMES, FACE = 300, 4920, 28, 12, 16
+LINES, CODE, MODULES, NAMES, FACE = 300, 4920, 30, 12, 16
 
 
 def modules(root: Path) -> dict[str, Path]:

@@ -36,7 +36,7 @@ def _need_target(path: Path | None, kinds: Sequence[str] = ()) -> None:
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         (open(path, "ab") if path.exists() else tempfile.TemporaryFile(dir=folder)).close()
     except OSError as error:
-        raise ContractError("data.file", f"{path} cannot be written: {error.strerror or error}",
+        raise ContractError("data.file", f"{path.name} cannot be written: {error.strerror or error}",
                             "the work would be lost at its end", "name a file in a folder that takes it") from None
 
 def _embedder(spec: PipelineSpec, model: str | None, rows: int) -> Callable[[Sequence[str]], np.ndarray]:
