@@ -215,7 +215,8 @@ def _refusal(errors: list[dict], rows: Sequence[Mapping], name: str, fix: str) -
                              "wrong one", f"name the columns {lacks}{fix and f', or {fix}'}")
     same = {one["loc"][0] for one in errors if (one["type"], *one["loc"][1:2]) == (errors[0]["type"], *place[:1])}
     rule = errors[0]["type"] if errors[0]["type"] in _REMEDIES else "data.value"
-    symptom = f"row {number + 1} of {name}: {'.'.join(map(str, place))!r} {errors[0]['msg']}"
+    said = errors[0]["msg"].removeprefix("Input ")
+    symptom = f"row {number + 1} of {name}: {'.'.join(map(str, place))!r} {said}"
     more = f"; {len(same)} rows have the same" if len(same) > 1 else ""
     return ContractError(rule, symptom + more, *_REMEDIES[rule])
 
