@@ -84,7 +84,8 @@ def test_terminal_and_report_get_clean_text(tmp_path):
 
 @pytest.mark.parametrize("name, value", [
     ("THREADS", "0"), ("THREADS", "100000"), ("SEED", "-1"), ("SEED", str(2**32)), ("PAIRS", "-1"), ("SAMPLE", "-1"),
-    ("DOCUMENTS", "-5"), ("DEVICE", "gpu"), ("RUNS_DIR", "/dev/null"), ("RUNS_DIR", "/dev/null/x")])
+    ("DOCUMENTS", "-5"), ("DEVICE", "gpu"), ("DEVICE", "cuda:99"), ("RUNS_DIR", "/dev/null"),
+    ("RUNS_DIR", "/dev/null/x")])
 def test_settings_that_no_run_could_use_are_refused_at_once(domain_folder, monkeypatch, name, value):
     from semantic_nb.core import ContractError, Settings
     monkeypatch.setenv(f"SEMANTIC_NB_{name}", value)
