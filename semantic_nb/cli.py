@@ -37,9 +37,10 @@ _ModelPath = Annotated[Optional[str], typer.Option(help="A model folder or name;
 _Threshold = Annotated[Optional[float], typer.Option(help="A cosine that was calibrated before.")]
 
 # %% ../nbs/plumbing/cli.ipynb #60a72abf
-def _spec(path: Path | None = None) -> "PipelineSpec":
+def _spec(path: Path | None = None, trust: bool = False) -> "PipelineSpec":
+    from semantic_nb.data.miners import trust_miner
     from semantic_nb.spec import load_spec
-    return load_spec(path)
+    return trust_miner(load_spec(path)) if trust else load_spec(path)
 
 # %% ../nbs/plumbing/cli.ipynb #2a19e19a
 def _say(as_json: bool) -> Callable[..., None]:
@@ -65,10 +66,7 @@ def _check_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJs
     from semantic_nb.checks import require_pairs
     from semantic_nb.data.domain import load_domain
     from semantic_nb.data.records import findings_table
-    from semantic_nb.data.miners import trust_miner
-    decided = _spec(spec)
-    if trust:
-        trust_miner(decided)
+    decided = _spec(spec, trust)
     domain = load_domain(decided)
     findings = [*domain.findings, *require_pairs(domain.pairs, decided.data.symmetry_reason)]
     tables = {"map": pipeline_map(decided), "checklist": checklist(), "findings": findings_table(findings)}
@@ -76,11 +74,11 @@ def _check_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJs
 
 # %% ../nbs/plumbing/cli.ipynb #50e4d14f
 @app.command("run")
-def _run_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
+def _run_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJson = False) -> None:
     "Build and measure everything; continue a run that was interrupted. Writes runs/NAME-PROFILE/."
     from semantic_nb.brief import headline
     from semantic_nb.pipeline import run
-    decided = _spec(spec)
+    decided = _spec(spec, trust)
     report = run(decided, _say(as_json))
     content, folder = report.content, os.path.relpath(report.folder)
     parts = (content["warning"], content["gate"]["text"], str(headline(content, decided.validation.test)),
@@ -133,7 +131,7 @@ def _fork_command(newdir: Annotated[Path, typer.Argument(help="A folder that doe
     _show({"spec": str(newdir / "spec.toml"), "documents": len(corpus)}, as_json,
           f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. Edit them, then: semantic-nb run "
           f"{newdir / 'spec.toml'}\nThe {settings.profile} profile searches {settings.documents or len(corpus):,} "
-          "of them, SEMANTIC_NB_PROFILE=full searches all.")
+          "of them and all that a judged question needs, SEMANTIC_NB_PROFILE=full searches all.")
 
 # %% ../nbs/plumbing/cli.ipynb #be54d59b
 @app.command("split")
