@@ -306,7 +306,7 @@ def _cluster_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
 def _section_mistake(problem: Mapping[str, Any]) -> ContractError:
     section, *keys = map(str, problem["loc"])
     where = [_LAYER_OF.get(section, section), *keys]
-    bad_value = f"{problem['msg']} (found {problem['input']!r})", f"correct {where[-1]} in spec.toml"
+    bad_value = f"{problem['msg']} (found {problem['input']!r:.200})", f"correct {where[-1]} in spec.toml"
     known = {"missing": ("not declared", f"declare {where[-1]} in spec.toml"),
              "extra_forbidden": ("no such key", "correct its spelling, or remove it")}
     symptom, fix = known.get(problem["type"], bad_value)

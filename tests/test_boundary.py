@@ -84,9 +84,46 @@ def test_terminal_and_report_get_clean_text(tmp_path):
 
 @pytest.mark.parametrize("name, value", [
     ("THREADS", "0"), ("THREADS", "100000"), ("SEED", "-1"), ("SEED", str(2**32)), ("PAIRS", "-1"), ("SAMPLE", "-1"),
-    ("DOCUMENTS", "-5"), ("DEVICE", "gpu"), ("RUNS_DIR", "/dev/null"), ("RUNS_DIR", "/dev/null/x")])
+    ("DOCUMENTS", "-5"), ("DEVICE", "gpu"), ("DEVICE", "cuda:99"), ("RUNS_DIR", "/dev/null"),
+    ("RUNS_DIR", "/dev/null/x")])
 def test_settings_that_no_run_could_use_are_refused_at_once(domain_folder, monkeypatch, name, value):
     from semantic_nb.core import ContractError, Settings
     monkeypatch.setenv(f"SEMANTIC_NB_{name}", value)
     with pytest.raises(ContractError, match="core.settings"):
         Settings.load(domain_folder)
+
+
+def test_what_a_command_prints_is_clean(capsys):
+    from semantic_nb.cli import _hits, _say, _show
+    _show({}, False, _hits("q\x1b[2J", [{"score": 0.5, "title": "\x1b]0;owned\x07t", "text": "\x9b31mred"}]))
+    _say(False)("progress \x1b[31m", end="")
+    assert not {"\x1b", "\x07", "\x9b"} & set(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("drawn", [{}, {"points": 60}])
+def test_run_names_a_map_only_if_it_was_drawn(settings, monkeypatch, capsys, drawn):
+    from typer.testing import CliRunner
+
+    from semantic_nb import pipeline
+    from semantic_nb.cli import app
+    content = {"warning": "", "gate": {"text": "gate"}, "diagnosis": {"sentence": "well"}, "retrieval": [],
+               "map": drawn, "spec": {"index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
+    monkeypatch.setattr(pipeline, "run", lambda spec, say: pipeline.Report(settings.runs_dir, content))
+    shown = CliRunner().invoke(app, ["run"]).output
+    assert "audit.png" in shown and ("map.png" in shown) == bool(drawn)
+
+
+def test_a_report_shows_no_html_of_the_spec(monkeypatch, spec):
+    from semantic_nb import brief
+    monkeypatch.setattr(brief, "_clusters_text", lambda content: "<script>x</script> \x1b[2J")
+    row = {"id": "a", "status": "ok", "evidence": "e", "fix": "", "count": 0, "rows": []}
+    content = {"warning": "", "name": "toy", "profile": "tiny", "date": "today", "gate": {"text": "g"}, "reasons": {},
+               "confidence": {"minimum_detectable_difference": row, "drift": row}, "findings": [row], "seed": 1,
+               "diagnosis": {"sentence": "s", "table": [], "clean": "", "probe": ""}, "comparisons": [], "map": {},
+               "audit": {"rows": [], "recommended": 8}, "versions": {}, "python": "3", "pairs": {"faq": 1},
+               "artifacts": {"stage 1": "a", "model": "b", "index": "c"}, "retrieval": [
+                   {"split": "test", "metric": "nDCG@10", "dim": 16, "system": "base", "value": 1.0, "low": 1.0,
+                    "high": 1.0, "n": 1, "n_docs": 1, "judged_at_k": 1.0}],
+               "spec": {"index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
+    text = brief.report_text(content, spec)
+    assert "&lt;script>" in text and "<script" not in text and "\x1b" not in text and "![waterfall]" in text

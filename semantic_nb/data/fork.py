@@ -42,7 +42,7 @@ def _slug(name: str) -> str:
 # %% ../../nbs/02_data/fork.ipynb #936f3656
 def _named_files(spec: PipelineSpec) -> list[str]:
     "The regular files in the spec's folder that a fork needs, relative to it; no link is followed."
-    judged = (str(path.relative_to(spec.folder)) for path in (spec.folder / spec.data.qrels).glob("*"))
+    judged = (str(path.relative_to(spec.folder)) for path in (spec.folder / spec.data.qrels).glob("[!.]*"))
     named = (spec.data.queries, spec.clustering.labelled, *(source.path for source in spec.data.pairs), *judged)
     paths = {name: spec.folder / name for name in named if name}
     return sorted(name for name, path in paths.items() if path.is_file() and not path.is_symlink())
@@ -62,7 +62,7 @@ def fork_domain(spec: PipelineSpec, folder: Path, file: Path | None = None) -> C
     """Copy what a spec names to `folder`, with its whole corpus as `corpus.jsonl`; returns the corpus. `file`: the
     spec, by default the spec.toml in its folder. Raises `ContractError` (`pipeline.fork`) unless `folder` is new or
     empty, lies elsewhere and can be written; then nothing is left there."""
-    file, folder, aside = file or spec.folder, Path(os.path.abspath(folder)), Path(folder) / ".partial"
+    file, folder, aside = file or spec.folder, Path(os.path.abspath(folder)), Path(folder) / ".semantic-nb-fork"
     try:
         if folder.is_symlink() or folder.exists() and (
                 not folder.is_dir() or any(path.name != aside.name for path in folder.iterdir())):

@@ -75,12 +75,13 @@ def _read_miner(spec: PipelineSpec) -> tuple[bytes, Path]:
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return source, config / "semantic-nb" / "trusted" / sha256(source).hexdigest()
 
-def trust_miner(spec: PipelineSpec) -> None:
-    "Note that this user has read the `miner.py` beside the spec and lets it run, until its content changes."
+def trust_miner(spec: PipelineSpec) -> PipelineSpec:
+    "Note that this user has read the `miner.py` beside the spec and lets it run, until it changes. Returns the spec."
     need_inside(spec)
     note = _read_miner(spec)[1]
     note.parent.mkdir(parents=True, exist_ok=True)
     note.touch()
+    return spec
 
 def _own_module(spec: PipelineSpec) -> tuple[ModuleType, bytes]:
     source, note = _read_miner(spec)

@@ -68,11 +68,11 @@ def test_a_fork_is_whole_or_not_there(spec, domain_folder, tmp_path, monkeypatch
         fork_domain(spec, tmp_path / "full")
     assert files(tmp_path) == before and not (tmp_path / "full").exists()
     monkeypatch.undo()
-    (tmp_path / "killed" / ".partial").mkdir(parents=True)  # what kill -9 leaves
+    (tmp_path / "killed" / ".semantic-nb-fork").mkdir(parents=True)  # what kill -9 leaves
     (tmp_path / "empty").mkdir()
     for target in (tmp_path / "killed", tmp_path / "empty", tmp_path / "deep" / "er"):
         fork_domain(spec, target)
-        assert load_spec(target) and not (target / ".partial").exists()
+        assert load_spec(target) and not (target / ".semantic-nb-fork").exists()
 
 
 def test_missing_splits_are_made_without_a_shared_document(spec, domain_folder):

@@ -111,3 +111,16 @@ def test_too_few_questions_are_a_doubt(spec, domain_folder):
     path.write_text("".join(path.read_text(encoding="utf-8").splitlines(keepends=True)[:3]), encoding="utf-8")
     [finding] = [one for one in load_domain(spec).findings if one.id.startswith("validate.questions")]
     assert (finding.id, finding.status, finding.count) == ("validate.questions.test", "doubt", 2)
+
+
+def test_trust_is_given_on_the_command_line_once(domain_folder, settings):
+    from typer.testing import CliRunner
+
+    from semantic_nb.cli import app
+    text = (domain_folder / "spec.toml").read_text(encoding="utf-8")
+    (domain_folder / "spec.toml").write_text(text.replace('"corpus.jsonl"', '"miner.py:mine"'), encoding="utf-8")
+    (domain_folder / "miner.py").write_text(
+        f"def mine(path):\n    path.write_bytes(open({str(domain_folder / 'corpus.jsonl')!r}, 'rb').read())\n")
+    ask = lambda *options: CliRunner().invoke(app, ["check", str(domain_folder), "--json", *options])
+    assert ask().exception.layer == "data.trust"
+    assert ask("--trust").exit_code == 0 and ask().exit_code == 0
