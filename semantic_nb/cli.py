@@ -79,7 +79,7 @@ def _check_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
     from semantic_nb.data.records import findings_table
     decided = _spec(spec)
     domain = load_domain(decided)
-    findings = [*domain.findings, *require_pairs(domain.pairs, decided.data.symmetry_reason)]
+    findings = [*domain.findings, *require_pairs(domain.pairs, decided)]
     tables = {"map": pipeline_map(decided), "checklist": checklist(), "findings": findings_table(findings)}
     _show({name: table.rows for name, table in tables.items()}, as_json, "\n\n".join(map(str, tables.values())))
 
@@ -186,6 +186,8 @@ def _data_command(
     against: Annotated[Optional[Path], typer.Option(
         help="What is trained on: a source like the first; reports what leaks from it.")] = None,
     split: Annotated[str, typer.Option(help="For a BEIR folder: the one split to compare with train.")] = "",
+    because: Annotated[str, typer.Option(
+        help="Why the pairs are right: what is inferred (symmetry, direction, mixture) is then a doubt.")] = "",
     model: _ModelPath = None,
     as_json: _AsJson = False,
 ) -> None:
@@ -194,7 +196,8 @@ def _data_command(
     Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
     """
     from semantic_nb.checks import check_data
-    _show_findings(check_data(source, against, symmetry=symmetry, split=split, model=model, say=_say(as_json)), as_json)
+    _show_findings(check_data(source, against, symmetry=symmetry, split=split, because=because, model=model,
+                              say=_say(as_json)), as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")
