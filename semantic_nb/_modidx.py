@@ -590,7 +590,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'semantic_nb.lint._faults': ('10_diagnose/lint.html#_faults', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint._given': ('10_diagnose/lint.html#_given', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint._imported': ('10_diagnose/lint.html#_imported', 'semantic_nb/lint.py'),
-                                  'semantic_nb.lint._is_none': ('10_diagnose/lint.html#_is_none', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint._read': ('10_diagnose/lint.html#_read', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint._result': ('10_diagnose/lint.html#_result', 'semantic_nb/lint.py'),
                                   'semantic_nb.lint._unread': ('10_diagnose/lint.html#_unread', 'semantic_nb/lint.py'),

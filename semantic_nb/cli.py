@@ -180,14 +180,11 @@ def _show_findings(findings: Sequence["Finding"], as_json: bool) -> None:
 @app.command("data")
 def _data_command(
     source: Annotated[Path, typer.Argument(
-        help="A spec.toml, a BEIR folder, or a file: pairs (anchor, positive), "
-             "clicks (query, document, position), texts (text).")],
+        help="A spec.toml, a BEIR folder, a file: anchor, positive; query, document, position; or text.")],
     symmetry: Annotated[str, typer.Option(help="symmetric or asymmetric. Left out: say what is observed.")] = "",
-    against: Annotated[Optional[Path], typer.Option(
-        help="What is trained on: a source like the first; reports what leaks from it.")] = None,
+    against: Annotated[Optional[Path], typer.Option(help="What is trained on: reports what leaks from it.")] = None,
     split: Annotated[str, typer.Option(help="For a BEIR folder: the one split to compare with train.")] = "",
-    because: Annotated[str, typer.Option(
-        help="Why the pairs are right: what is inferred (symmetry, direction, mixture) is then a doubt.")] = "",
+    because: Annotated[str, typer.Option(help="Why the pairs are right: what is only inferred is then a doubt.")] = "",
     model: _ModelPath = None,
     as_json: _AsJson = False,
 ) -> None:
@@ -196,8 +193,8 @@ def _data_command(
     Symmetry, mixture, pairs that do not belong together, copies, leakage, false negatives, clicks, lengths.
     """
     from semantic_nb.checks import check_data
-    _show_findings(check_data(source, against, symmetry=symmetry, split=split, because=because, model=model,
-                              say=_say(as_json)), as_json)
+    options = {"symmetry": symmetry, "split": split, "because": because, "model": model}
+    _show_findings(check_data(source, against, say=_say(as_json), **options), as_json)
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")

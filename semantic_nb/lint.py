@@ -155,13 +155,10 @@ def _behind(node: ast.AST, file: ScriptFile) -> ast.AST | None:
     key = file.scopes.get(node, ((), False))[0], ast.unparse(node)
     if key not in file.meanings:
         outward = (file.bindings.get((key[0][:end], key[1]), {}).values() for end in range(len(key[0]), -1, -1))
-        known = ([value for value in values if not _is_none(value)] for values in outward)
+        known = ([value for value in values if ast.unparse(value) != "None"] for values in outward)
         found = next(filter(None, known), [None])
         file.meanings[key] = found[0] if len(found) == 1 else _UNKNOWN
     return file.meanings[key]
-
-def _is_none(node: ast.AST) -> bool:
-    return isinstance(node, ast.Constant) and node.value is None
 
 # %% ../nbs/10_diagnose/lint.ipynb #7a990786
 def written(node: ast.AST, file: ScriptFile) -> Written:
@@ -216,7 +213,7 @@ def written_call(node: ast.Call, file: ScriptFile) -> Written:
     parts = []
     for place, value in words if re.match(r"(st|sentence_transformers|faiss|transformers|datasets)\.", name) else ():
         place = "**" if isinstance(value, ast.Starred) else place
-        if not _is_none(value) and (place != "**" or name != "st.SentenceTransformer"):
+        if ast.unparse(value) != "None" and (place != "**" or name != "st.SentenceTransformer"):
             parts.append(f"{place}={written(value, file).text}")
     return Written(name, f"{text}({', '.join(parts)})"[:_LONGEST], node)
 

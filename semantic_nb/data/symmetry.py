@@ -88,7 +88,6 @@ def _judge_margins(differences: np.ndarray, independent: np.ndarray, seed: int) 
 
 # %% ../../nbs/02_data/symmetry.ipynb #d60c9da7
 _MIN_PAIRS, _TOLD_APART, _TWO_KINDS = 30, 0.75, 0.6
-_KIND = [*range(2, len(FORM_FEATURES))]
 _CONTENT = [FORM_FEATURES.index(name) for name in ("word length", "digits", "symbols", "line breaks")]
 
 def _share_of_two_kinds(anchors: np.ndarray, positives: np.ndarray) -> float:
@@ -142,17 +141,17 @@ def read_sides(pairs: PairSet, seed: int = 1) -> Sides:
         return Sides(nothing[:, 0], independent, Estimate.share(0, 0), math.nan, (), nothing, nothing)
     forms = _standard_scores(np.array([form_of(text) for text in (*pairs.anchors, *pairs.positives)]))
     anchors, positives = forms[:len(pairs)], forms[len(pairs):]
-    differences = (positives - anchors) / math.sqrt(len(FORM_FEATURES))
+    apart = positives - anchors
+    differences = apart / math.sqrt(len(FORM_FEATURES))
     margins = _judge_margins(differences, independent, seed)
     right = (margins[independent] > 0).sum() + (margins[independent] == 0).sum() // 2
     weights = np.abs(_judge_weights(differences[independent])) * differences[independent].std(0)
     overlap = [_trigram_overlap(anchor, positive) for anchor, positive in zip(pairs.anchors, pairs.positives)]
-    kind, content = (np.log1p(np.linalg.norm((positives - anchors)[:, part], axis=1)) for part in (_KIND, _CONTENT))
-    longer = positives[:, 0] - anchors[:, 0]
+    kind, content = (np.log1p(np.linalg.norm(apart[:, part], axis=1)) for part in (slice(2, None), _CONTENT))
     return Sides(margins, independent, Estimate.share(right, len(independent)),
                  _share_of_two_kinds(anchors[independent], positives[independent]),
                  tuple(FORM_FEATURES[i] for i in np.argsort(-weights)[:3]),
-                 np.column_stack([longer, overlap, kind]), np.column_stack([np.abs(longer), overlap, content]))
+                 np.column_stack([apart[:, 0], overlap, kind]), np.column_stack([abs(apart[:, 0]), overlap, content]))
 
 # %% ../../nbs/02_data/symmetry.ipynb #434df6c2
 def _trigram_overlap(anchor: str, positive: str) -> float:
@@ -174,13 +173,11 @@ def symmetry_finding(pairs: PairSet, sides: Sides) -> Finding:
     evidence = (f"{declared}observed {sides.observed}: the judge recognises the anchor in {accuracy.value:.0%} "
                 f"[{accuracy.low:.0%}, {accuracy.high:.0%}] of {accuracy.n} pairs, {sides.two_kinds:.0%} hold two "
                 f"kinds of text{telling}")
-    if sides.observed == "unclear" and pairs.symmetry:
-        return Finding(id, "doubt", 0, evidence, rows=rows)
     if pairs.symmetry in ("", sides.observed):
         return Finding(id, "ok", 0, evidence, rows=rows)
-    if pairs.symmetry == "symmetric" and sides.two_kinds <= _TWO_KINDS:
-        return Finding(id, "doubt", len(pairs), evidence, "read some pairs: do two authors write alike, or is one side "
-                       "of another kind?", rows)
+    alike = pairs.symmetry == "symmetric" and sides.two_kinds <= _TWO_KINDS
+    if sides.observed == "unclear" or alike:
+        return Finding(id, "doubt", 0, evidence, "read some: are these two authors' habits?" if alike else "", rows)
     return Finding(id, "fail", len(pairs), evidence, "correct the symmetry, or the pairs", rows)
 
 # %% ../../nbs/02_data/symmetry.ipynb #4e3fdd01
@@ -203,12 +200,8 @@ ANSWERS = {"symmetry": "symmetry_reason", "direction": "symmetry_reason", "mixtu
 _FALSE_ALARMS = {"symmetry": "0 of 1,700", "direction": "0 of 1,700", "mixture": "3 of 1,800"}
 
 def answered(finding: Finding, reasons: Mapping[str, str]) -> Finding:
-    """A finding that is inferred, with how often its check is wrong, and a `doubt` if it failed and has an answer.
-
-    Args:
-        finding: of any check; what is no inference, or does not fail, comes back as it is.
-        reasons: by the keys of `[data]` that `ANSWERS` names, why the pairs are right; empty: no answer.
-    """
+    """A failure that is inferred says how often its check is wrong, and is a `doubt` if it has an answer; any other
+    finding comes back as it is. `reasons`: why the pairs are right, by the keys of `[data]` that `ANSWERS` names."""
     check = finding.id.split(".")[1]
     if finding.status != "fail" or check not in ANSWERS:
         return finding
@@ -220,11 +213,10 @@ def answered(finding: Finding, reasons: Mapping[str, str]) -> Finding:
 
 # %% ../../nbs/02_data/symmetry.ipynb #9e25937a
 def direction_finding(pairs: PairSet, sides: Sides) -> Finding:
-    """`data.direction.<name>`: rows, or whole columns, that look swapped; only for sides that can be told apart, and not
-    for a set that is declared symmetric.
+    """`data.direction.<name>`: rows, or whole columns, that look swapped; only for sides that can be told apart.
 
-    `fail` above 4 % of the rows; `doubt` if anchors of an asymmetric set are more than twice as long as positives.
-    """
+    `fail` above 4 % of the rows, never if declared symmetric; `doubt` if anchors of an asymmetric set are more than
+    twice as long as positives."""
     id = f"data.direction.{pairs.name}"
     if pairs.symmetry == "symmetric":
         return Finding(id, "ok", 0, "declared symmetric, so there is nothing to swap")
@@ -291,8 +283,7 @@ def find_clumps(contrast: np.ndarray) -> tuple[float, float, np.ndarray]:
     """Two clumps of rows against one, from `Sides.contrast`, shape (n, 3).
 
     Returns:
-        Gain in BIC per row; distance of their means in spreads; the probability of each row to be in the smaller one,
-        shape (n,).
+        Gain in BIC per row; distance of the means in spreads; each row's probability to be in the smaller one, (n,).
     """
     from sklearn.mixture import GaussianMixture
     scores = _standard_scores(contrast)
