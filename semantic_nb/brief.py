@@ -97,8 +97,8 @@ def checklist() -> Table:
 # %% ../nbs/plumbing/brief.ipynb #60fc760d
 def reasons(spec: PipelineSpec) -> dict[str, str]:
     "Unusual choices and the reasons the spec gives for them; they stay visible in every report."
-    given = (("symmetry_reason", spec.data.symmetry_reason), ("base_reason", spec.model.base_reason),
-             ("threshold evidence", spec.clustering.evidence))
+    given = (("symmetry_reason", spec.data.symmetry_reason), ("mixture_reason", spec.data.mixture_reason),
+             ("base_reason", spec.model.base_reason), ("threshold evidence", spec.clustering.evidence))
     return {name: text for name, text in given if text}
 
 # %% ../nbs/plumbing/brief.ipynb #c0814cf3

@@ -24,7 +24,8 @@ from .data.near_copies import duplicate_pairs, near_copies, text_features
 from .data.records import (
     Corpus, Finding, Judged, PairSet, positive_pairs, read_corpus, read_judged)
 from .data.rows import MaybeText, judgment_file, pair_columns, read_rows, typed_rows
-from .data.symmetry import direction_finding, mixture_finding, read_sides, symmetry_finding
+from .data.symmetry import (
+    ANSWERS, answered, direction_finding, mixture_finding, read_sides, symmetry_finding)
 from .encoder import encode, load_encoder, resolve_base
 from .loss.negatives import false_negatives, negatives_finding
 from .spec import ModelSpec, PipelineSpec, load_spec
@@ -71,18 +72,19 @@ def _paired_cosines(pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
     return tuple(np.asarray(anchors.multiply(side).sum(axis=1)).ravel() for side in (positives, others))
 
 # %% ../nbs/10_diagnose/checks.ipynb #40c5906f
-def check_pairs(pairs: PairSet, reason: str = "") -> list[Finding]:
+def check_pairs(pairs: PairSet, spec: PipelineSpec | None = None, because: str = "") -> list[Finding]:
     """Duplicates, pairing, symmetry, direction and mixture of one set of pairs, and its negatives, if it has any.
-    `reason`: the spec's `symmetry_reason`, which turns a contradiction of the symmetry into a doubt."""
+    `because`, or else the spec's reasons, answer what is inferred: it is then a doubt."""
     sides = read_sides(pairs)
-    findings = [duplicate_pairs(pairs), symmetry_finding(pairs, sides, reason), mixture_finding(pairs, sides),
-                direction_finding(pairs, sides), pairing_finding(pairs)]
+    reasons = {key: because or getattr(spec and spec.data, key, "") for key in ANSWERS.values()}
+    inferred = (finding_of(pairs, sides) for finding_of in (symmetry_finding, mixture_finding, direction_finding))
+    findings = [duplicate_pairs(pairs), *(answered(finding, reasons) for finding in inferred), pairing_finding(pairs)]
     return [*findings, negatives_finding(pairs)] if pairs.negatives else findings
 
 # %% ../nbs/10_diagnose/checks.ipynb #2ad633f0
-def require_pairs(pairs: Sequence[PairSet], reason: str = "") -> list[Finding]:
+def require_pairs(pairs: Sequence[PairSet], spec: PipelineSpec | None = None) -> list[Finding]:
     "The findings of `check_pairs`. Raises `ContractError` with the id of the first that fails."
-    findings = [finding for pair_set in pairs for finding in check_pairs(pair_set, reason)]
+    findings = [finding for pair_set in pairs for finding in check_pairs(pair_set, spec)]
     if broken := next((finding for finding in findings if finding.status == "fail"), None):
         raise ContractError(broken.id, broken.evidence,
                             "pairs decide what similar means; training follows them wherever they lead", broken.fix)
@@ -213,7 +215,7 @@ _DEMO_BATCH = 64
 
 # %% ../nbs/10_diagnose/checks.ipynb #0e3eaf87
 def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetry: str = "", split: str = "",
-               columns: Mapping[str, str | None] | None = None,
+               columns: Mapping[str, str | None] | None = None, because: str = "",
                model: "SentenceTransformer | str | None" = None, say: Callable[[str], None] = print) -> list[Finding]:
     """Check data of any kind before anything is trained on it; `say` is called with a line before each step.
 
@@ -223,6 +225,7 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
         against: what is trained on, of the same kinds; reports what leaks from it.
         symmetry, split: declared symmetry of the pairs (empty: say what is observed); the split of a BEIR folder.
         columns: in a file, the column of `anchor`, `positive`, `negative`, `label` or `text` that has another name.
+        because: why the pairs are right; what is inferred from them is then a doubt and no failure.
         model: counts tokens, looks for false negatives; loaded, or its folder or name. None: the spec's base.
     Raises `data.symmetry` for an unknown symmetry, `data.source` for no source, and what the readers refuse.
     """
@@ -235,10 +238,10 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
     if model is None or isinstance(model, str):
         declared = spec.model if spec else _DEMO_MODEL
         model = load_encoder(resolve_base(model or declared.base), declared)
-    findings, reason = list(given.findings), given.spec.data.symmetry_reason if given.spec else ""
+    findings = list(given.findings)
     for pairs in given.pairs:
         say(f"{pairs.name}: {len(pairs):,} pairs: symmetry, direction, mixture")
-        findings += check_pairs(pairs, reason)
+        findings += check_pairs(pairs, given.spec, because)
         say(f"{pairs.name}: false negatives")
         findings += [false_negatives(pairs, partial(encode, model), spec.training.batch_size if spec else _DEMO_BATCH)]
     say("lengths")

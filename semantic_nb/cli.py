@@ -43,9 +43,10 @@ _Label = Annotated[Optional[str], typer.Option(help="The column of labels, 1 for
 _Text = Annotated[Optional[str], typer.Option("--text", help="The column that holds the text.")]
 
 # %% ../nbs/plumbing/cli.ipynb #60a72abf
-def _spec(path: Path | None = None) -> "PipelineSpec":
+def _spec(path: Path | None = None, trust: bool = False) -> "PipelineSpec":
+    from semantic_nb.data.miners import trust_miner
     from semantic_nb.spec import load_spec
-    return load_spec(path)
+    return trust_miner(load_spec(path)) if trust else load_spec(path)
 
 # %% ../nbs/plumbing/cli.ipynb #2a19e19a
 def _say(as_json: bool) -> Callable[..., None]:
@@ -71,22 +72,19 @@ def _check_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJs
     from semantic_nb.checks import require_pairs
     from semantic_nb.data.domain import load_domain
     from semantic_nb.data.records import findings_table
-    from semantic_nb.data.miners import trust_miner
-    decided = _spec(spec)
-    if trust:
-        trust_miner(decided)
+    decided = _spec(spec, trust)
     domain = load_domain(decided)
-    findings = [*domain.findings, *require_pairs(domain.pairs, decided.data.symmetry_reason)]
+    findings = [*domain.findings, *require_pairs(domain.pairs, decided)]
     tables = {"map": pipeline_map(decided), "checklist": checklist(), "findings": findings_table(findings)}
     _show({name: table.rows for name, table in tables.items()}, as_json, "\n\n".join(map(str, tables.values())))
 
 # %% ../nbs/plumbing/cli.ipynb #50e4d14f
 @app.command("run")
-def _run_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:
+def _run_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJson = False) -> None:
     "Build and measure everything; continue a run that was interrupted. Writes runs/NAME-PROFILE/."
     from semantic_nb.brief import headline
     from semantic_nb.pipeline import run
-    decided = _spec(spec)
+    decided = _spec(spec, trust)
     report = run(decided, _say(as_json))
     content, folder = report.content, os.path.relpath(report.folder)
     parts = (content["warning"], content["gate"]["text"], str(headline(content, decided.validation.test)),
@@ -139,7 +137,7 @@ def _fork_command(newdir: Annotated[Path, typer.Argument(help="A folder that doe
     _show({"spec": str(newdir / "spec.toml"), "documents": len(corpus)}, as_json,
           f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. Edit them, then: semantic-nb run "
           f"{newdir / 'spec.toml'}\nThe {settings.profile} profile searches {settings.documents or len(corpus):,} "
-          "of them, SEMANTIC_NB_PROFILE=full searches all.")
+          "of them and all that a judged question needs, SEMANTIC_NB_PROFILE=full searches all.")
 
 # %% ../nbs/plumbing/cli.ipynb #be54d59b
 @app.command("split")
@@ -195,14 +193,13 @@ def _show_findings(findings: Sequence["Finding"], as_json: bool) -> None:
 @app.command("data")
 def _data_command(
     source: Annotated[Path, typer.Argument(
-        help="A spec.toml, a BEIR folder, or a file: pairs (anchor, positive), "
-             "clicks (query, document, position), texts (text).")],
+        help="A spec.toml, a BEIR folder, a file: anchor, positive; query, document, position; or text.")],
     symmetry: Annotated[str, typer.Option(help="symmetric or asymmetric. Left out: say what is observed.")] = "",
-    against: Annotated[Optional[Path], typer.Option(
-        help="What is trained on: a source like the first; reports what leaks from it.")] = None,
+    against: Annotated[Optional[Path], typer.Option(help="What is trained on: reports what leaks from it.")] = None,
     split: Annotated[str, typer.Option(help="For a BEIR folder: the one split to compare with train.")] = "",
     anchor: _Anchor = None, positive: _Positive = None, negative: _Negative = None, label: _Label = None,
     text: _Text = None,
+    because: Annotated[str, typer.Option(help="Why the pairs are right: what is only inferred is then a doubt.")] = "",
     model: _ModelPath = None,
     as_json: _AsJson = False,
 ) -> None:
@@ -212,8 +209,9 @@ def _data_command(
     """
     from semantic_nb.checks import check_data
     columns = {"anchor": anchor, "positive": positive, "negative": negative, "label": label, "text": text}
-    _show_findings(check_data(source, against, symmetry=symmetry, split=split, columns=columns, model=model,
-                              say=_say(as_json)), as_json)
+    options = {"symmetry": symmetry, "split": split, "columns": columns, "because": because, "model": model}
+    _show_findings(check_data(source, against, say=_say(as_json), **options), as_json)
+
 
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")

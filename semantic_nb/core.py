@@ -144,5 +144,11 @@ def _need_bounds(settings: Settings) -> None:
             raise ValueError(f"{name} = {value} is not between {least} and {most}")
     if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", settings.device):
         raise ValueError(f"device = {settings.device!r} is none of auto, cpu, mps, cuda, cuda:0")
+    if settings.device not in ("auto", "cpu"):
+        import torch
+        kind, _, number = settings.device.partition(":")
+        count = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
+        if int(number or 0) >= count:
+            raise ValueError(f"device = {settings.device!r}, and torch finds {count} of this kind")
     if any(path.exists() and not path.is_dir() for path in (settings.runs_dir, *settings.runs_dir.parents)):
         raise ValueError(f"runs_dir = {settings.runs_dir.name!r} is no folder, or lies in a file")

@@ -101,7 +101,7 @@ from typing import Any
 from .core import ContractError, Settings
 from .data.domain import Domain
 from .data.records import Corpus
-from .encoder import corpus_vectors, encode, encoder_identity, truncate
+from .encoder import bf16_context, corpus_vectors, encode, encoder_identity, truncate
 from .measure import Run, _tied_rows, as_run
 from .store import Artifact, fingerprint
 
@@ -314,7 +314,7 @@ def make_index(model: "SentenceTransformer", source: Domain | Corpus | Sequence[
     corpus, spec, questions, k = _declared(model, source, spec)
     identity, seed = encoder_identity(model), Settings.current().seed
     recipe = {"model": identity, "corpus": corpus.content, "index": spec.model_dump(), "k": k, "seed": seed,
-              "sweep": _SWEEP, "questions": fingerprint(questions),
+              "sweep": _SWEEP, "questions": fingerprint(questions), "autocast": type(bf16_context(model.device)).__name__,
               "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _tied_rows,
                                    _probe_answers])}
 

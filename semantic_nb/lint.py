@@ -14,13 +14,14 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
 from .core import ContractError
-
+from .lint_rules import CONVERSIONS, LINT_RULES, SIGNATURES, UNREAD, LintRule, deeds, spelling
 from .output import Table
-from .lint_rules import CONVERSIONS, LINT_RULES, SIGNATURES, UNREAD, LintRule, spelling
+
 
 # %% ../nbs/10_diagnose/lint.ipynb #c1cb65ed
 _SKIPPED, _SUFFIXES = {"site-packages", "__pycache__", "build", "node_modules"}, (".py", ".ipynb")
@@ -36,7 +37,8 @@ def scripts(path: Path) -> list[Path]:
     for folder, inner, names in os.walk(path):
         inner[:] = sorted(name for name in inner if name not in _SKIPPED and not name.startswith(".")
                           and not (Path(folder) / name / "pyvenv.cfg").exists())
-        files += [Path(folder) / name for name in sorted(names) if name.endswith(_SUFFIXES)]
+        found = (Path(folder) / name for name in sorted(names) if name.endswith(_SUFFIXES))
+        files += [file for file in found if file.is_file()]  # no pipe, and no link that leads nowhere
     if not files:
         reason = "has no script and no notebook" if path.exists() else "does not exist"
         raise ContractError("pipeline.lint", f"{path.name or path} {reason}", "no alarm would look like no fault",
@@ -75,7 +77,7 @@ class Written(NamedTuple):
     text: str
     node: ast.AST | None = None
 
-_NOTHING = Written("?", "?")
+_NOTHING, _LONGEST = Written("?", "?"), 5000
 
 # %% ../nbs/10_diagnose/lint.ipynb #8ca02cc0
 @dataclass
@@ -87,7 +89,7 @@ class ScriptFile:
         unread: cell, line and doubt about what could not be read.
         scopes: the functions and classes around each node, and whether it is meant for one version of a library.
         bindings: by scope and name, the expression of each node that binds it; homes: the scope of a `global`.
-        written: the expressions that are written out already.
+        meanings: what each of these names stands for, once it was asked; written: the expressions written out already.
     """
     tree: ast.Module = field(default_factory=lambda: ast.Module([], []))
     lines: list[tuple[int | None, int, str]] = field(default_factory=list)
@@ -95,6 +97,7 @@ class ScriptFile:
     scopes: dict[ast.AST, tuple[tuple[ast.AST, ...], bool]] = field(default_factory=dict)
     bindings: dict[tuple[tuple[ast.AST, ...], str], dict[ast.AST, ast.AST]] = field(default_factory=dict)
     homes: dict[tuple[tuple[ast.AST, ...], str], tuple[ast.AST, ...]] = field(default_factory=dict)
+    meanings: dict[tuple[tuple[ast.AST, ...], str], ast.AST | None] = field(default_factory=dict)
     written: dict[ast.AST, Written] = field(default_factory=dict)
 
 # %% ../nbs/10_diagnose/lint.ipynb #802949c8
@@ -134,6 +137,8 @@ def _bindings(node: ast.AST) -> Iterator[tuple[ast.AST, str, ast.AST]]:
             yield node, name, ast.Call(kind, [], [ast.keyword(None, _UNKNOWN)])
         case ast.FunctionDef(name=name):
             yield node, name, node
+        case ast.Return(value=ast.expr() as value):
+            yield node, "return", value
         case (ast.arg(arg=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name)
               | ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name))):
             yield node, name, _UNKNOWN
@@ -147,12 +152,15 @@ def _imported(node: ast.AST) -> list[tuple[ast.alias, str]]:
 # %% ../nbs/10_diagnose/lint.ipynb #bc15a733
 def _behind(node: ast.AST, file: ScriptFile) -> ast.AST | None:
     "What a name is bound to, if that is one thing; unknown if it is several, None if the file does not bind it."
-    (scope, _), name = file.scopes.get(node, ((), False)), ast.unparse(node)
-    for end in range(len(scope), -1, -1) if isinstance(node, (ast.Name, ast.Attribute)) else ():
-        values = file.bindings.get((scope[:end], name), {}).values()
-        if values := [value for value in values if ast.unparse(value) != "None"]:
-            return values[0] if len(values) == 1 else _UNKNOWN
-    return None
+    if not isinstance(node, (ast.Name, ast.Attribute)):
+        return None
+    key = file.scopes.get(node, ((), False))[0], ast.unparse(node)
+    if key not in file.meanings:
+        outward = (file.bindings.get((key[0][:end], key[1]), {}).values() for end in range(len(key[0]), -1, -1))
+        known = ([value for value in values if ast.unparse(value) != "None"] for values in outward)
+        found = next(filter(None, known), [None])
+        file.meanings[key] = found[0] if len(found) == 1 else _UNKNOWN
+    return file.meanings[key]
 
 # %% ../nbs/10_diagnose/lint.ipynb #7a990786
 def written(node: ast.AST, file: ScriptFile) -> Written:
@@ -166,8 +174,13 @@ def written(node: ast.AST, file: ScriptFile) -> Written:
 # %% ../nbs/10_diagnose/lint.ipynb #fb2b7186
 def _write(node: ast.AST, file: ScriptFile) -> Written:
     match node:
-        case ast.Constant() | ast.Dict():
-            return Written("?", ast.unparse(node))
+        case ast.Constant():
+            return Written("?", ast.unparse(node)[:_LONGEST])
+        case ast.Dict(keys=keys):
+            return Written("?", f"{{{', '.join(f'{ast.unparse(key)}: ?' if key else '**?' for key in keys)}}}")
+        case ast.List(elts=[ast.Dict() | ast.Constant(str()), *_] as parts):
+            shown = parts[:1] if isinstance(parts[0], ast.Dict) else parts[:20]
+            return Written("?", f"[{', '.join(written(part, file).text for part in shown)}]")
         case ast.alias(name=name):
             return Written(spelling(name), spelling(name))
         case ast.Attribute(value=value) | ast.Subscript(value=value) if (owner := written(value, file)) != _NOTHING:
@@ -182,11 +195,13 @@ def _result(node: ast.Call, file: ScriptFile) -> Written:
     "What a call gives back: what the function returns, what it was given in another form, or something new."
     function = _behind(node.func, file)
     if isinstance(function, ast.FunctionDef):
-        returned = [part.value for part in ast.walk(function) if isinstance(part, ast.Return) and part.value]
+        inside = (*file.scopes[function][0], function)
+        returned = list(file.bindings.get((inside, "return"), {}).values())
         return written(returned[0], file) if len(returned) == 1 else _NOTHING
     if isinstance(node.func, ast.Attribute) and node.func.attr in CONVERSIONS:
         of_module = written(node.func.value, file).name in ("numpy", "copy", "faiss") and node.args
-        return written(node.args[0] if of_module else node.func.value, file)
+        place = -1 if node.func.attr == "index_cpu_to_gpu" else 0  # (resources, device, index)
+        return written(node.args[place] if of_module else node.func.value, file)
     name, text, _ = written_call(node, file)
     made = name.removesuffix(".load")  # `X.load(path)` makes an X
     return _NOTHING if name == "?" else Written(f"{made}()", text.replace(f"{name}(", f"{made}(", 1), node)
@@ -198,11 +213,11 @@ def written_call(node: ast.Call, file: ScriptFile) -> Written:
     names = [*SIGNATURES.get(name.replace("Cached", ""), "").split(), *map("argument{}".format, range(len(node.args)))]
     words = [*zip(names, node.args), *((word.arg or "**", word.value) for word in node.keywords)]
     parts = []
-    for place, value in words if re.match(r"(st|sentence_transformers|faiss|transformers)\.", name) else ():
+    for place, value in words if re.match(r"(st|sentence_transformers|faiss|transformers|datasets)\.", name) else ():
         place = "**" if isinstance(value, ast.Starred) else place
         if ast.unparse(value) != "None" and (place != "**" or name != "st.SentenceTransformer"):
             parts.append(f"{place}={written(value, file).text}")
-    return Written(name, f"{text}({', '.join(parts)})", node)
+    return Written(name, f"{text}({', '.join(parts)})"[:_LONGEST], node)
 
 # %% ../nbs/10_diagnose/lint.ipynb #0125317f
 def parse_script(texts: Sequence[str], notebook: bool = False) -> ScriptFile:
@@ -244,13 +259,14 @@ class Alarm:
 _HARMLESS = r"(st|sentence_transformers|faiss|transformers|numpy)\.(?!\S*norm)(?!.*\bout=)|import |\? (print|len)\("
 
 def _given(use: Written, file: ScriptFile) -> set[ast.AST | None]:
-    "The calls that made the object and the arguments of a call."
-    return {written(part, file).node for part in (use.node.func, *use.node.args)} - {None}
+    "The calls that made the object and the arguments of a call; what is searched for does not change the order."
+    parts = (use.node.func, *(() if use.name.endswith(".search") else use.node.args))
+    return {written(part, file).node for part in parts} - {None}
 
 # %% ../nbs/10_diagnose/lint.ipynb #8ef27ce1
 def _faults(file: ScriptFile) -> Iterator[tuple[ast.AST, LintRule]]:
     "The rules that a file breaks, each with the node to blame. Vectors and indexes are certain until handed over."
-    nodes, code = list(ast.walk(file.tree)), ast.unparse(file.tree)
+    nodes, does = list(ast.walk(file.tree)), cache(partial(re.search, string=deeds(file.tree)))
     uses = [written_call(node, file) for node in nodes if isinstance(node, ast.Call)]
     uses += [Written(f"import {full}", "", node) for node in nodes for _, full in _imported(node)]
     handed: set[ast.AST | None] = set()
@@ -262,7 +278,7 @@ def _faults(file: ScriptFile) -> Iterator[tuple[ast.AST, LintRule]]:
         for rule in () if is_handed else (rule for rule in LINT_RULES if re.fullmatch(rule.call, use.name)):
             words = [word for word in getattr(use.node, "keywords", ()) if word.arg == rule.argument]
             maker = written(use.node.func, file).node if rule.maker else None
-            if rule.is_broken(use.text, f"{ast.unparse(use.node)}\n{code}"):
+            if rule.is_broken(use.text, use.node, does):
                 yield from ((node, rule) for node in (words if rule.argument else [maker or use.node]))
 
 # %% ../nbs/10_diagnose/lint.ipynb #a29e79be

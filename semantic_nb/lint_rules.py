@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['OLD_MODULES', 'OLD_METHODS', 'OLD_ARGUMENTS', 'SIGNATURES', 'CONVERSIONS', 'UNREAD', 'LINT_RULES', 'LintRule',
-           'spelling']
+           'deeds', 'spelling']
 
 # %% ../nbs/10_diagnose/lint_rules.ipynb #b1b74726
+import ast
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 
 # %% ../nbs/10_diagnose/lint_rules.ipynb #439c67a7
@@ -20,7 +22,8 @@ class LintRule:
         symptom, instead: what is seen, and what to write instead.
         call: the full name of what is called, as a regular expression.
         has, lacks: what the call has to contain, all of it, and what it must not contain.
-        unless, source: what the call as it stands, followed by the whole file, must not and has to contain.
+        source: what the call as it stands has to contain.
+        does, unless: what the file has to do somewhere, and must not do; `{0}` stands for the group of `source`.
         argument: the name of an argument that is at fault.
         maker: the alarm stands at the call that made the object, because there it has to be repaired.
     """
@@ -33,13 +36,56 @@ class LintRule:
     lacks: str = "(?!)"
     unless: str = "(?!)"
     source: str = ""
+    does: str = ""
     argument: str = ""
     maker: bool = False
 
-    def is_broken(self, text: str, source: str) -> bool:
-        "Whether a call breaks the rule, if it is one of those that the rule is about."
-        return (all(re.search(part, text) for part in self.has) and not re.search(self.lacks, text)
-                and bool(re.search(self.source, source)) and not re.search(self.unless, source))
+    def is_broken(self, text: str, call: ast.AST, file_does: Callable[[str], object]) -> bool:
+        "Whether a call, written out as `text`, breaks the rule, if it is one of those that the rule is about."
+        if not all(re.search(part, text) for part in self.has) or re.search(self.lacks, text):
+            return False
+        source = re.search(self.source, ast.unparse(call))
+        return bool(source and file_does(self.does.format(*source.groups())) and not file_does(self.unless))
+
+# %% ../nbs/10_diagnose/lint_rules.ipynb #116af002
+def _brief(node: ast.AST) -> str:
+    "A name with its owners, a call or a list with its beginning, a text with its first word; anything else is `?`."
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=value, attr=name):
+            return f"{_brief(value)}.{name}"
+        case ast.Call(func=func):
+            return f"{_brief(func)}("
+        case ast.List(elts=[part, *_]) | ast.ListComp(elt=part):
+            return f"[{_brief(part)}"
+        case ast.Constant(value=value):
+            return repr(re.sub(r"(?s)(\S)\s+\S.*", r"\1 …", value) if isinstance(value, str) else value)
+    return "?"
+
+# %% ../nbs/10_diagnose/lint_rules.ipynb #27bfee23
+def deeds(tree: ast.AST) -> str:
+    "What a file does, a line each: it calls, sets, passes and defines. What it only says (docstring, log) is no deed."
+    lines, nodes = [], [tree]
+    for node in nodes:
+        match node:
+            case (ast.Expr(value=ast.Constant()) | ast.Call(func=ast.Name(id="print"))
+                  | ast.Call(func=ast.Attribute(attr="debug" | "info" | "warning" | "error"))):
+                continue
+            case ast.Call(args=args):
+                lines.append(_brief(node) + "".join(map(_brief, args[:1])))
+            case ast.Assign(targets=targets, value=value):
+                lines += [f"{_brief(target)} = {_brief(value)}" for target in targets]
+            case ast.Attribute(ctx=ast.Store(), attr=name):
+                lines.append(f".{name} is set")
+            case ast.keyword(arg=str(name), value=value):
+                lines.append(f"{name}={_brief(value)}")
+            case ast.FunctionDef(name=name):
+                lines.append(f"def {name}(")
+            case ast.Constant(value=str()):
+                lines.append(_brief(node))
+        nodes.extend(ast.iter_child_nodes(node))
+    return "\n".join(lines)
 
 # %% ../nbs/10_diagnose/lint_rules.ipynb #20c6f440
 OLD_MODULES = {
@@ -91,16 +137,18 @@ SIGNATURES = {
     "st.MultipleNegativesRankingLoss": "model scale similarity_fct", "st.MatryoshkaLoss": "model loss",
 }
 CONVERSIONS = {"to", "eval", "half", "float", "cpu", "cuda", "astype", "numpy", "detach", "copy", "clone", "contiguous",
-               "array", "asarray", "ascontiguousarray", "float32", "deepcopy", "IndexIDMap", "IndexIDMap2"}
+               "array", "asarray", "ascontiguousarray", "float32", "deepcopy", "IndexIDMap", "IndexIDMap2",
+               "index_cpu_to_gpu", "index_cpu_to_all_gpus", "index_gpu_to_cpu"}
 
 # %% ../nbs/10_diagnose/lint_rules.ipynb #3c8319d8
 _NAMED = r"SentenceTransformer\((?![^()]*similarity_fn_name)model_name_or_path='(sentence-transformers/)?"
 _DOT = rf"(?i:{_NAMED}((multi-qa|msmarco)-[\w-]+-dot(-v\d+)?|msmarco-distilbert-base-tas-b)')"
 _UNIT = rf"(?i:{_NAMED}(all-(minilm|mpnet|distilroberta|roberta)-[\w-]+|(multi-qa|msmarco)-[\w-]+-cos(-v\d+)?)')"
 _COSINE = rf"(?i:{_NAMED}(paraphrase|distiluse|stsb|nli)-[\w-]+')"
-_IP = r"^faiss\.(IndexFlatIP\(|\w+\(.*METRIC_INNER_PRODUCT)"
-_L2 = r"^faiss\.(IndexFlatL2\(|(IndexHNSW|IndexIVF|IndexFlat\(|index_factory)(?!.*(METRIC_(?!L2)|=\?\)\.add)))"
-_NO_METRIC = r"^faiss\.(IndexFlat|IndexHNSWFlat|index_factory|IndexIVFFlat)\((?!.*(METRIC_|=\?\)\.add|(?i:norm)))"
+_IP = r"^faiss\.((Gpu)?IndexFlatIP\(|\w+\(.*METRIC_INNER_PRODUCT)"
+_L2 = (r"^faiss\.((Gpu)?IndexFlatL2\(|(IndexHNSW|(Gpu)?IndexIVF|IndexFlat\(|index_factory)"
+       r"(?!.*(METRIC_(?!L2)|=\?\)\.add)))")
+_NO_METRIC = r"^faiss\.(IndexFlat|IndexHNSWFlat|index_factory|(Gpu)?IndexIVFFlat)\((?!.*(METRIC_|=\?\)\.add|(?i:norm)))"
 _ENCODED, _CUT = r"SentenceTransformer\(.*\.encode\w*\(", r"\)\[[^\[\]]+, :[^\[\]]+\]"
 _UNIT_VECTORS = rf"^(?!.*{_CUT})(.*normalize_embeddings=True|.*{_UNIT}(?!.*truncate_dim=))|\*\*"
 _NORMALISED = r"normalize_embeddings=(?!False)|L2norm|\*\*"
@@ -112,7 +160,7 @@ _OTHER_SCALE = "dot_score with a scale other than 1", "similarity_fct=util.dot_s
 _TRAINING = (
     LintRule("data.legacy_examples", "fail", "DataLoader over InputExample",
              'datasets.Dataset.from_dict({"anchor": [...], "positive": [...]})', r".*DataLoader",
-             source=r"\A[\w.]+\(([\w.]+)[\s\S]*\n\s*\1(\.append\(| = \[)(\w+\.)*InputExample\("),
+             source=r"\A[\w.]+\(([\w.]+)", does=r"(?m)^{0}(\.append\(| = \[)(\w+\.)*InputExample\("),
     LintRule("loss.legacy_fit", "fail", "SentenceTransformer.fit()", _FIT, rf"{_MODEL}\.(old_)?fit"),
     LintRule("loss.legacy_fit", "fail", "SentenceTransformer.fit()", _FIT, r"\?", unless=r"\bdef fit\(",
              source=r"\A[\w.]+\.fit\([^\n]*\btrain_objectives="),
@@ -129,19 +177,40 @@ _TRAINING = (
 _TRAIN = r"st\.SentenceTransformerTrainer\(\)\.train"
 _LOSS = rf"\bloss=(st\.MatryoshkaLoss\(.*?\bloss=)*{_RANKING}\("
 _OTHER_ARGS = r"\*\*|\bargs=(?!st\.SentenceTransformerTrainingArguments\()"
+_IN_ARGS = r"\bargs=st\.SentenceTransformerTrainingArguments\("
+_PROMPTED = r"\bmodel=st\.SentenceTransformer\([^()]*\bprompts=\{"
+_PROMPTS_IN_ARGS = rf"{_OTHER_ARGS}|{_IN_ARGS}[^()]*\bprompts="
+_COLUMNS = (r"train_dataset=datasets\.[^{{}}]*\.(?:from_dict|from_list|select_columns)\(\w+=\[?\{{?{}[^()]*\)"
+            r"(?=, \w+=|\)\.train)")
+_ANCHORS, _POSITIVES = "(anchor|query|question)s?", "(positive|answer|passage|document|response)s?"
+_SURPLUS = rf"(?!({_ANCHORS}|{_POSITIVES}|((hard_)?negative|label|score)s?)[_\d]*')\w+"
 _EVALUATES = r"(?i)(evaluat|eval_|(?<!literal)_eval\b|ndcg|mrr|recall|precision_at|benchmark|validat|mteb)[\w.]*\("
 _TRAINER = (
     LintRule("validate.loss_only", "fail", "the best checkpoint is chosen by the loss",
              "metric_for_best_model= a metric of the evaluator", _TRAIN, ("load_best_model_at_end=True",),
-             r"metric_for_best_model=(?!'(eval_)?loss')|\*\*", r"\.metric_for_best_model\b", maker=True),
+             r"metric_for_best_model=(?!'(eval_)?loss')|\*\*", r"\.metric_for_best_model is set", maker=True),
     LintRule("validate.loss_only", "doubt", "no evaluator here", "evaluator=InformationRetrievalEvaluator(queries, "
              "corpus, relevant_docs)", _TRAIN, (), r"evaluator=|\*\*", _EVALUATES, maker=True),
     LintRule("loss.duplicates_in_batch", "doubt", "the batch sampler lets a text occur twice",
              "batch_sampler=BatchSamplers.NO_DUPLICATES", _TRAIN, (_LOSS,),
-             rf"{_OTHER_ARGS}|batch_sampler=(\?|.*(?i:no_duplicates))", r"\.batch_sampler\b", maker=True),
+             rf"{_OTHER_ARGS}|batch_sampler=(\?|.*(?i:no_duplicates))", r"\.batch_sampler is set", maker=True),
     LintRule("loss.small_batch", "doubt", "fewer than 31 in-batch negatives", "per_device_train_batch_size=32 or more, "
              "or CachedMultipleNegativesRankingLoss", _TRAIN, (_LOSS,), rf"{_OTHER_ARGS}|loss=.*Cached|"
-             r"per_device_train_batch_size=(3[2-9]|[4-9]\d|\d{3}|\D)", r"\.per_device_train_batch_size\b", maker=True),
+             r"per_device_train_batch_size=(3[2-9]|[4-9]\d|\d{3}|\D)", r"\.per_device_train_batch_size is set",
+             maker=True),
+    LintRule("data.column_order", "fail", "the positive stands before the anchor",
+             'select_columns(["anchor", "positive"])', _TRAIN,
+             (_LOSS, _COLUMNS.format(rf"'{_POSITIVES}'[^()]*'{_ANCHORS}'")), maker=True),
+    LintRule("data.column_order", "doubt", "a further column is read as a negative",
+             'select_columns(["anchor", "positive"])', _TRAIN, (_LOSS, _COLUMNS.format(
+                 rf"(?=[^()]*'{_ANCHORS}')(?=[^()]*'{_POSITIVES}')[^()]*'{_SURPLUS}'")), maker=True),
+    LintRule("loss.prompts", "doubt", "the model has prompts, its training has none", 'prompts={"anchor": "query: ", '
+             '"positive": "passage: "} in the training arguments', _TRAIN, (_PROMPTED,), _PROMPTS_IN_ARGS,
+             r"\.prompts is set", maker=True),
+    LintRule("loss.prompts", "doubt", "the training has prompts, the model has none", 'SentenceTransformer(..., '
+             'prompts={"query": "query: ", "document": "passage: "})', _TRAIN, (
+                 rf"{_IN_ARGS}[^()]*\bprompts=", r"\bmodel=st\.SentenceTransformer\(model"), _PROMPTED,
+             r"(?m)\.prompts is set|^prompt(_name)?=", maker=True),
 )
 
 # %% ../nbs/10_diagnose/lint_rules.ipynb #b606f1ab
@@ -153,6 +222,13 @@ _VECTORS = (
     LintRule("encoder.one_role", "doubt", "queries go through plain encode()", "encode_query(queries) and "
              "encode_document(texts)", rf"{_MODEL}\.encode", (r"\bprompts=\{[^{}]*'query'",),
              r"\b(prompt|prompt_name|default_prompt_name)=|\*\*", source=r"\A.*\.encode\([^,)\n]*(?i:quer|question)"),
+    LintRule("encoder.one_role", "doubt", "an E5 model without its prefixes", 'prompts={"query": "query: ", '
+             '"document": "passage: "}, encode_query and encode_document', rf"{_MODEL}\.encode(_query|_document)?",
+             (rf"{_NAMED}(intfloat/)?(multilingual-)?e5-(small|base|large)(-v2)?'",), r"\bprompts?(_name)?=|\*\*",
+             r"(?m)\.prompts is set|^'(query|passage):"),
+    LintRule("index.normalised_in_place", "fail", "faiss.normalize_L2 changes its argument and returns None",
+             "faiss.normalize_L2(vectors) in a line before", r"faiss\..*\(\)\.\w+",
+             (r"argument0=faiss\.normalize_L2\(",)),
     LintRule("index.truncated", "fail", *_SHORT, _ADD, (_IP, _ENCODED, _CUT), f"{_DOT}|L2norm"),
     LintRule("index.truncated", "fail", *_SHORT, _ADD, (_IP, _ENCODED, r"truncate_dim=\d"), f"{_NORMALISED}|{_DOT}"),
     LintRule("index.truncated", "doubt", *_SHORT, _ADD, (_IP, _ENCODED, f"{_CUT}|truncate_dim="), _NORMALISED),
@@ -161,17 +237,23 @@ _VECTORS = (
 )
 
 # %% ../nbs/10_diagnose/lint_rules.ipynb #b033ee5a
+_SEARCH = r"faiss\..*\(\)\.search"
+_PARAMETERS = r"ParameterSpace|SearchParameters|(?m:^'(--)?nprobe(=(?!1')\d+)?'$)"
 _SEARCHING = (
     LintRule("index.wrong_metric", "fail", "vectors of a dot model in an L2 index", "faiss.IndexFlatIP(d), or metric "
-             "faiss.METRIC_INNER_PRODUCT", _ADD, (_L2, _ENCODED, _DOT), _NORMALISED, r"\.metric_type\b"),
+             "faiss.METRIC_INNER_PRODUCT", _ADD, (_L2, _ENCODED, _DOT), _NORMALISED, r"\.metric_type is set"),
     LintRule("index.default_metric", "doubt", "an index without a metric", "faiss.METRIC_INNER_PRODUCT as the metric",
-             _ADD, (_NO_METRIC, _ENCODED), _UNIT_VECTORS, r"\.metric_type\b", maker=True),
+             _ADD, (_NO_METRIC, _ENCODED), _UNIT_VECTORS, r"\.metric_type is set", maker=True),
     LintRule("index.cosine_on_dot", "doubt", "vectors of a dot model are compared by cosine",
              "score_function=util.dot_score", r"sentence_transformers\.util\.(semantic_search|cos_sim)",
              (_DOT, _ENCODED), r"score_function=|argument5=|\*\*"),
     LintRule("index.nprobe", "fail", "searched with nprobe = 1", "index.nprobe = n, with n from a recall target",
-             r"faiss\..*\(\)\.search", (r"^faiss\.((Gpu)?IndexIVF|index_factory\(.*IVF)", _ENCODED), maker=True,
-             unless=r"(?m)^(?!\s*(print\(|\S+\.nprobe = 1$)).*(nprobe|ParameterSpace|SearchParameters)"),
+             _SEARCH, (r"^faiss\.((Gpu)?IndexIVF|index_factory\(.*IVF)", _ENCODED), maker=True,
+             unless=rf"(?m)\.nprobe = (?!1$)|^nprobe=(?!1$)|{_PARAMETERS}"),
+    LintRule("index.nprobe", "fail", "nprobe of a wrapper, which does not reach the lists",
+             "faiss.extract_index_ivf(index).nprobe = n", _SEARCH, (
+                 r"^faiss\.index_factory\([^()]*'[^',]+,[^']*IVF", _ENCODED), maker=True, does=r"\.nprobe = ",
+             unless=rf"extract_index_ivf|downcast_index|{_PARAMETERS}"),
 )
 
 # %% ../nbs/10_diagnose/lint_rules.ipynb #d02f1981

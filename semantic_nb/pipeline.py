@@ -23,7 +23,7 @@ def build(spec: PipelineSpec, say: Callable[[str], None] = print) -> "Built":
     "Data, stage 1, stage 2, gate, model, index; each is opened if the store has it and made if not."
     say("data: corpus, judgments, leak-free pairs, and whether they are what the spec says")
     domain = without_duplicates(load_domain(spec))
-    domain = replace(domain, findings=(*domain.findings, *require_pairs(domain.pairs, spec.data.symmetry_reason)))
+    domain = replace(domain, findings=(*domain.findings, *require_pairs(domain.pairs, spec)))
     trained = train(domain, say)
     say(f"index: {len(domain.corpus):,} documents, {Settings.current().profile} profile")
     built = Built(domain, trained, make_index(load_encoder(trained.path, spec.model), domain))

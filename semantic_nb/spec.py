@@ -84,6 +84,7 @@ class _DataSpec(_Section):
     pair_type: Literal["pairs", "triplets"]
     symmetry: _Symmetry
     symmetry_reason: str = ""
+    mixture_reason: str = ""
     duplicates: Literal["keep", "drop"] = "keep"  # near-copies stay in the corpus, or leave it
     pairs: tuple[PairSource, ...] = Field(min_length=1)
 

@@ -5,6 +5,7 @@ import os
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -171,7 +172,8 @@ def test_a_run_stops_and_a_reason_lets_it_go_on():
     with pytest.raises(ContractError) as refusal:
         require_pairs(wrong)
     assert refusal.value.layer == "data.symmetry.faq"
-    assert any(f.status == "doubt" and "because: agreed" in f.fix for f in require_pairs(wrong, "agreed"))
+    reasoned = SimpleNamespace(data=SimpleNamespace(symmetry_reason="agreed", mixture_reason=""))
+    assert any(f.status == "doubt" and f.fix == "answered: agreed" for f in require_pairs(wrong, reasoned))
     assert not [f for f in check_pairs(pairs) if f.status == "fail"]
 
 
@@ -266,8 +268,24 @@ def test_labels_that_say_nothing_are_refused(ask, tmp_path, labels, layer):
 
 def test_a_reason_for_the_symmetry_excuses_no_mixture():
     pairs = joined(paraphrases(180), answers(20))
-    reasoned = {finding.id.split(".")[1]: finding.status for finding in check_pairs(pairs, "we looked")}
-    assert reasoned["mixture"] == "fail"
+    for key, status in (("symmetry_reason", "fail"), ("mixture_reason", "doubt")):
+        spec = SimpleNamespace(data=SimpleNamespace(symmetry_reason="", mixture_reason=""))
+        setattr(spec.data, key, "we looked")
+        reasoned = {finding.id.split(".")[1]: finding.status for finding in check_pairs(pairs, spec)}
+        assert reasoned["mixture"] == status
+
+
+def test_the_command_line_answers_what_is_inferred_and_no_fact(ask, tmp_path):
+    write_lines(tmp_path / "mixed.jsonl", rows_of(joined(paraphrases(180), answers(20))))
+    found, code = ask(tmp_path / "mixed.jsonl", "--symmetry", "symmetric")
+    assert code == 1 and "--because" in found["data.mixture.mixed"]["fix"]
+    found, code = ask(tmp_path / "mixed.jsonl", "--symmetry", "symmetric", "--because", "read all twenty")
+    assert code == 0 and found["data.mixture.mixed"]["status"] == "doubt"
+    assert "read all twenty" in found["data.mixture.mixed"]["fix"]
+    known = tmp_path / "known.jsonl"
+    write_lines(known, rows_of(answers(60)))
+    found, code = ask(known, "--against", known, "--because", "read all of them")
+    assert code == 1 and any(row["status"] == "fail" for id, row in found.items() if "leakage" in id)
 
 
 # --- from Python

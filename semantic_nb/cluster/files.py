@@ -37,7 +37,7 @@ def _need_target(path: Path | None, kinds: Sequence[str] = ()) -> None:
         folder = next(folder for folder in path.absolute().parents if folder.exists())
         (open(path, "ab") if path.exists() else tempfile.TemporaryFile(dir=folder)).close()
     except OSError as error:
-        raise ContractError("data.file", f"{path} cannot be written: {error.strerror or error}",
+        raise ContractError("data.file", f"{path.name} cannot be written: {error.strerror or error}",
                             "the work would be lost at its end", "name a file in a folder that takes it") from None
 
 def _embedder(spec: PipelineSpec, model: str | None, rows: int) -> Callable[[Sequence[str]], np.ndarray]:
@@ -83,9 +83,9 @@ def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels
                "quality": cluster_quality(vectors, clusters), "without a label": int((~known).sum()),
                "agreement": {name: str(value) for name, value in agreed.items()},
                "coherence": coherence, "if poor": look, "labels": clusters.labels.tolist()}
-    return content, _report_text(str(clusters.table(texts)), content)
+    return content, _described(str(clusters.table(texts)), content)
 
-def _report_text(table: str, content: Mapping[str, Any]) -> str:
+def _described(table: str, content: Mapping[str, Any]) -> str:
     unlabelled = content["without a label"]
     left_out = [f"{unlabelled} rows without a label are left out of the agreement"] if unlabelled else []
     figures = {name: f"{value:.3f}" for name, value in content["quality"].items()} | content["agreement"]

@@ -113,10 +113,12 @@ _MAX_UNRESOLVED = 0.05  # of the judgments or clicks
 # %% ../../nbs/02_data/records.ipynb #re570001
 @dataclass(frozen=True)
 class Judged:
-    "Queries, `qrels[query][document] = grade`; what of their files was `dropped` or changed, and how often."
+    """Queries, `qrels[query][document] = grade`; what of their files was `dropped` or changed, and how often; and the
+    `layout` of the judgments, if it is not BEIR's."""
     queries: Mapping[str, str]
     qrels: Mapping[str, Mapping[str, int]]
     dropped: Mapping[str, int] = field(default_factory=dict)
+    layout: str = ""
 
     def relevant(self) -> set[str]:
         "Ids of all documents with a grade above 0."
@@ -136,9 +138,10 @@ class Judged:
 
     def finding(self, name: str) -> "Finding":
         "`data.unresolved.{name}`: what was dropped or changed in reading the split; doubt if anything was."
-        said = "; ".join(f"{count} {what}" for what, count in self.dropped.items())
-        return Finding(f"data.unresolved.{name}", "doubt" if self.dropped else "ok", sum(self.dropped.values()),
-                       said or "0 judgments without a document", "correct the files if need be" if said else "")
+        status, fix = ("doubt", "correct the files if need be") if self.dropped else ("ok", "")
+        said = [f"{count} {what}" for what, count in self.dropped.items()] or ["0 judgments without a document"]
+        return Finding(f"data.unresolved.{name}", status, sum(self.dropped.values()),
+                       "; ".join([*said, *filter(None, [self.layout])]), fix)
 
 # %% ../../nbs/02_data/records.ipynb #e5da37e5
 def read_judged(queries: Path, qrels: Path, corpus: Corpus | None) -> Judged:
@@ -148,7 +151,7 @@ def read_judged(queries: Path, qrels: Path, corpus: Corpus | None) -> Judged:
     (unless None) does not have."""
     mistakes: list[ContractError] = []
     texts = _attempt(mistakes, _read_queries, queries)
-    rows = _attempt(mistakes, _read_judgments, qrels) or []
+    rows, layout = _attempt(mistakes, _read_judgments, qrels) or ([], "")
     id_of = {name: name for _, name, _ in rows} if corpus is None else corpus.id_of
     gone = [name for _, name, _ in rows if name not in id_of]
     grades: dict[str, dict[str, int]] = {query: {} for query, _, _ in rows}
@@ -160,7 +163,7 @@ def read_judged(queries: Path, qrels: Path, corpus: Corpus | None) -> Judged:
     lost = gone if len(gone) > _MAX_UNRESOLVED * len(rows) else []
     symptoms = ((unknown, f"judges {len(unknown)} queries that {queries.name} does not have", texts),
                 (lost, f"has {len(gone)} of {len(rows)} judgments on documents that are not in the corpus", id_of),
-                ([*grades] if not answered else [], "has no query with a relevant document", None))
+                ([*grades] if not answered and not lost else [], "has no query with a relevant document", None))
     mistakes += [ContractError("data.qrels", f"{qrels.name} {symptom}: {_beside(names, known)}",
                                "a metric on judgments that resolve to nothing measures nothing", "remove the rows, or "
                                "use the corpus and questions they were made for; a mined corpus has other documents "
@@ -168,8 +171,8 @@ def read_judged(queries: Path, qrels: Path, corpus: Corpus | None) -> Judged:
                  for names, symptom, known in symptoms if names]
     if mistakes:
         raise ContractError.all_of(mistakes)
-    left = {query: texts[query] for query in answered}
-    return Judged(left, answered, _dropped_judgments(rows, len(gone), [q for q in grades if q not in answered]))
+    dropped = _dropped_judgments(rows, len(gone), [query for query in grades if query not in answered])
+    return Judged({query: texts[query] for query in answered}, answered, dropped, layout)
 
 # %% ../../nbs/02_data/records.ipynb #6ab04f7c
 def _dropped_judgments(rows: Sequence[tuple[str, str, int]], gone: int, hopeless: Sequence[str]) -> dict[str, int]:
@@ -205,9 +208,11 @@ def _read_queries(path: Path) -> dict[str, str]:
     return {row["_id"]: row["text"] for row in rows}
 
 # %% ../../nbs/02_data/records.ipynb #4bf0f236
-def _read_judgments(path: Path) -> list[tuple[str, str, int]]:
-    rows = typed_rows(read_rows(path, JUDGMENTS), {"query-id": Text, "corpus-id": Text, "score": Grade}, path.name)
-    return [(row["query-id"], row["corpus-id"], row["score"]) for row in rows]
+def _read_judgments(path: Path) -> tuple[list[tuple[str, str, int]], str]:
+    rows = read_rows(path, JUDGMENTS)
+    typed = typed_rows(rows, {"query-id": Text, "corpus-id": Text, "score": Grade}, path.name)
+    layout = "read as the four columns of TREC" if "iteration" in rows[0] else ""
+    return [(row["query-id"], row["corpus-id"], row["score"]) for row in typed], layout
 
 # %% ../../nbs/02_data/records.ipynb #f5a86c3d
 @dataclass(frozen=True)

@@ -74,12 +74,15 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
     return artifact
 
 # %% ../../nbs/05_loss/training.ipynb #ba2db90a
+import json
 import shutil
-from collections.abc import Iterable
-from contextlib import nullcontext
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
+from zipfile import BadZipFile, ZipFile
 
 from ..core import Settings
 from ..data.domain import sample_corpus
@@ -88,7 +91,8 @@ from ..spec import ModelSpec
 from ..store import fingerprint, write_json
 
 if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+    from sentence_transformers import (
+        SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments)
     from sentence_transformers.base.evaluation import BaseEvaluator
     from torch.nn import Module
     from transformers import TrainerCallback
@@ -154,17 +158,19 @@ def dev_evaluator(domain: Domain, dim: int, others: int = 500) -> "BaseEvaluator
 def _training_recipe(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain) -> dict:
     "Everything that decides what a training learns."
     spec, dev = domain.spec, domain.splits[domain.spec.validation.dev]
-    parent = encoder_identity(load_encoder(base, spec.model))
-    code = [_train_stage, _training_arguments, _column_prompts, _callbacks, build_loss, dev_evaluator]
-    return {"base": parent, "pairs": [fingerprint([p.name, p.symmetry, p.columns()]) for p in pairs],
+    model = load_encoder(base, spec.model)
+    code = [_train_stage, _trainer, _training_arguments, _column_prompts, _callbacks, build_loss, dev_evaluator]
+    return {"base": encoder_identity(model), "pairs": [fingerprint([p.name, p.symmetry, p.columns()]) for p in pairs],
             "stage": asdict(stage), "loss": spec.loss.model_dump(), "corpus": domain.corpus.content,
             "training": [spec.training.batch_size, spec.training.warmup],
+            "autocast": type(bf16_context(model.device)).__name__,
             "eval": [spec.index.dim, spec.validation.eval_every, spec.validation.k],
             "dev": fingerprint([dict(dev.queries), dict(dev.qrels)]),
             "seed": Settings.current().seed, "code": fingerprint(code)}
 
 # %% ../../nbs/05_loss/training.ipynb #7bff0282
-def _train_stage(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, folder: Path) -> dict:
+def _trainer(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain,
+             folder: Path) -> "SentenceTransformerTrainer":
     from datasets import Dataset, DatasetDict
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
@@ -181,9 +187,55 @@ def _train_stage(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Doma
         train_dataset=data, loss=build_loss(model, domain.spec.loss, stage.dims), evaluator=evaluator,
         callbacks=_callbacks(stage.name))
     trainer.remove_callback(PrinterCallback)
-    trainer.train(resume_from_checkpoint=any(folder.glob("checkpoints/checkpoint-*")) or None)
-    _write_history(trainer.state.log_history, metric, folder / "history.json")
-    model.save_pretrained(str(folder / "model"))
+    return trainer
+
+# %% ../../nbs/05_loss/training.ipynb #bba44c78
+def _read_checkpoint(folder: Path) -> Path:
+    "The best checkpoint that this one knows of. Raises whatever a missing part or half a file raises."
+    from safetensors import safe_open
+    for file in [*folder.rglob("*.safetensors")] or [folder / "model.safetensors"]:
+        safe_open(file, "pt")  # compares the length of the file with its header
+    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+        if damaged := ZipFile(folder / name).testzip():
+            raise BadZipFile(damaged)
+    known = {file.name: json.loads(file.read_bytes()) for file in folder.rglob("*.json")}
+    return Path(known["trainer_state.json"]["best_model_checkpoint"] or folder)
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+def _whole_checkpoints(folder: Path) -> list[Path]:
+    "The checkpoints from which a training can go on, newest first; what is broken is removed."
+    best = {}
+    for path in folder.glob("checkpoint-*"):
+        with suppress(Exception):  # it says that the checkpoint is broken, in the words of whoever reads it
+            best[path] = _read_checkpoint(path)
+    whole = [path for path in best if best[path] in best]
+    for path in {*folder.glob("checkpoint-*")} - {*whole}:
+        shutil.rmtree(path, ignore_errors=True)
+    return sorted(whole, key=_step, reverse=True)
+
+# %% ../../nbs/05_loss/training.ipynb #81e99abe
+def _trained(make: Callable[[], "SentenceTransformerTrainer"], folder: Path) -> "SentenceTransformerTrainer":
+    "A trainer at its last step: from the newest checkpoint in `folder` that is whole and loads, else from the start."
+    interrupted = folder.is_dir()
+    for checkpoint in (*_whole_checkpoints(folder), None):
+        trainer = make()
+        if interrupted:
+            where = f"goes on from {checkpoint.name}" if checkpoint else "starts again: no checkpoint is whole"
+            print(f"an interrupted training {where}", file=sys.stderr)
+        try:
+            trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            break
+        except Exception:
+            if checkpoint is None or trainer.state.global_step > _step(checkpoint):
+                raise
+    return trainer
+
+def _train_stage(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, folder: Path) -> dict:
+    trainer = _trained(partial(_trainer, base, pairs, stage, domain, folder), folder / "checkpoints")
+    _write_history(trainer.state.log_history, trainer.args.metric_for_best_model, folder / "history.json")
+    trainer.model.save_pretrained(str(folder / "model"))
     shutil.rmtree(folder / "checkpoints")
     return {"steps": trainer.state.global_step, "pairs": {p.name: len(p) for p in pairs},
             "best_dev": trainer.state.best_metric}

@@ -98,7 +98,7 @@ def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str 
     corpus = read_corpus(folder / "corpus.jsonl")
     test = read_judged(folder / "queries.jsonl", judgment_file(folder / "qrels", qrels), corpus)
     for finding in (corpus.finding(), test.finding(qrels), *_self_findings(corpus, {qrels: test})):
-        if finding.count:
+        if finding.count or test.layout:
             say(f"{finding.id}: {finding.evidence}")
     domain, source, metric, dims = None, "", spec.validation.metric, (spec.model.dims[0], spec.index.dim)
     if tune:

@@ -465,7 +465,22 @@ from ours_data import loader
 model = SentenceTransformer("all-MiniLM-L6-v2")
 model.fit(train_objectives=[(loader, MultipleNegativesRankingLoss(model))], epochs=1)
 """
-LOSS_FAULTS += (Fault("legacy-script", "loss", "a script trains with the fit of version 2", script(LEGACY), LINT),)
+TRAINED = """from datasets import Dataset
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.sentence_transformer.losses import CachedMultipleNegativesRankingLoss
+model = SentenceTransformer("all-MiniLM-L6-v2")
+pairs = Dataset.from_dict({"anchor": questions, "positive": answers})
+args = SentenceTransformerTrainingArguments("out", batch_sampler="no_duplicates")
+loss = CachedMultipleNegativesRankingLoss(model)
+SentenceTransformerTrainer(model, args, pairs, loss=loss, evaluator=evaluator).train()
+"""
+COLUMNS = TRAINED.replace('"anchor": questions, "positive": answers', '"positive": answers, "anchor": questions')
+PROMPTS = TRAINED.replace('L6-v2"', 'L6-v2", prompts={"query": "query: ", "document": "passage: "}')
+DATA_FAULTS += (Fault("script-columns", "data", "a script hands its columns to the loss in the wrong order",
+                      script(COLUMNS), LINT),)
+LOSS_FAULTS += (Fault("legacy-script", "loss", "a script trains with the fit of version 2", script(LEGACY), LINT),
+                Fault("script-prompts", "loss", "a script trains without the prompts that its model encodes with",
+                      script(PROMPTS), LINT, degree=True))
 
 # --- model
 
@@ -629,6 +644,10 @@ INDEX_FAULTS += (
           script(SLICED), LINT, control=plain_script),
     Fault("script-one-list", "index", "a script searches an index of lists at the default of one", script(ONE_LIST),
           LINT, control=plain_script),
+    Fault("script-wrapped-lists", "index", "a script sets nprobe on an index that hands the vectors on to its lists",
+          script(ONE_LIST.replace('faiss.IndexIVFFlat(faiss.IndexFlatIP(384), 384, 4, ',
+                                  'faiss.index_factory(384, "PCA32,IVF4,Flat", ').replace(
+              "scores,", "index.nprobe = 4\nscores,")), LINT),
 )
 
 # --- cluster

@@ -3,6 +3,7 @@ none of its business."""
 import ast
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -531,12 +532,71 @@ def test_an_index_of_other_vectors_is_nobodys_business():
 
 
 def test_what_is_nested_too_deeply_is_said(tmp_path):
-    for depth in (400, 5000):
-        (alarm,) = raised(tmp_path, HEAD + "+".join(["y"] * depth))
-        assert alarm.rule == "pipeline.unread" and "RecursionError" in alarm.symptom
+    assert raised(tmp_path, HEAD + "+".join(["y"] * 400)) == []
+    (alarm,) = raised(tmp_path, HEAD + "+".join(["y"] * 5000))
+    assert alarm.rule == "pipeline.unread" and "RecursionError" in alarm.symptom
 
 
 def test_a_strange_escape_in_the_code_is_no_warning_of_ours(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert raised(tmp_path, HEAD + "pattern = '\\d'\n") == []
+
+
+# --- work and files
+
+def steps(code: str) -> int:
+    "How many lines of Python the linter executes, and characters it is told by `ast.unparse`."
+    count, unparse = 0, ast.unparse
+
+    def step(frame, event, argument):
+        nonlocal count
+        count += event == "line"
+        return step
+
+    def weighed(node):
+        nonlocal count
+        text = unparse(node)
+        count += len(text)
+        return text
+    before = sys.gettrace()
+    ast.unparse = weighed
+    try:
+        sys.settrace(step)
+        lint_text(HEAD + code)
+    finally:
+        sys.settrace(before)
+        ast.unparse = unparse
+    return count
+
+
+GROWING = {
+    "ifs": lambda n: "".join(f"if x == {i}:\n    model = SentenceTransformer('a')\n" for i in range(n)) + "model.fit([])\n",
+    "uses": lambda n: "model = SentenceTransformer('a')\nmodel = other()\n" + "model.encode(x)\n" * n,
+    "bindings": lambda n: "model = load()\nmodel.encode(queries)\n" * n,
+    "calls of one function": lambda n: ("def load():\n" + "    x = 1\n" * n + "    return SentenceTransformer('a')\n"
+                                        + "load().encode(x)\n" * n),
+    "texts": lambda n: f"x = 'represent this {'represent this ' * n}'\nSentenceTransformer('a').encode(x)\n",
+    "searches": lambda n: "index = faiss.IndexIVFFlat(q, 8, 4)\n" + "index.search(model.encode(q), 5)\n" * n,
+    "wrappers": lambda n: "import faiss\na0 = faiss.IndexFlatIP(8)\n" + "".join(
+        f"a{i + 1} = faiss.IndexShards(a{i}, a{i})\n" for i in range(n // 5)),
+}
+
+
+@pytest.mark.parametrize("make", GROWING.values(), ids=GROWING.keys())
+def test_twice_the_file_is_twice_the_work(make):
+    assert steps(make(100)) < 3 * steps(make(50))
+
+
+def test_what_is_no_regular_file_is_left_out(tmp_path):
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "loop").symlink_to(tmp_path)
+    (tmp_path / "itself.py").symlink_to(tmp_path / "itself.py")
+    (tmp_path / "nowhere.ipynb").symlink_to(tmp_path / "missing.ipynb")
+    (tmp_path / "folder.py").mkdir()
+    with pytest.raises(ContractError, match="no script"):
+        scripts(tmp_path)
+    with pytest.raises(ContractError, match="no script"):
+        scripts(tmp_path / "pipe.py")
+    (tmp_path / "real.py").write_text(HEAD)
+    assert scripts(tmp_path) == [tmp_path / "real.py"]

@@ -1,6 +1,6 @@
 """The trial behind nbs/02_data/symmetry.ipynb: false alarms and detections of the symmetry and mixture checks.
 
-    DEVELOPMENT_DATA=… python tests/measurements/mixture.py [DRAWS]        writes nbs/02_data/mixture.json
+    DEVELOPMENT_DATA=… python tests/measurements/mixture.py [DRAWS [MIXED_DRAWS]]        writes nbs/02_data/mixture.json
 """
 import ast
 import itertools
@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from semantic_nb.data.domain import load_corpus, pairs_from_documents
 from semantic_nb.data.records import Corpus, PairSet, read_corpus, read_judged, read_rows
-from semantic_nb.data.symmetry import mixture_finding, read_sides
+from semantic_nb.data.symmetry import ANSWERS, direction_finding, mixture_finding, read_sides, symmetry_finding
 from semantic_nb.spec import load_spec
 from semantic_nb.store import write_json
 
@@ -95,6 +95,22 @@ def shuffled_sides(pairs: Pairs) -> Pairs:
     return [pair if chance.random() < 0.5 else pair[::-1] for pair in pairs]
 
 
+def sharing_a_document(*sides: list[tuple[str, str]]) -> Pairs:
+    "Texts of two sides, in their order, that are judged relevant to one document; rows are (document, text)."
+    first, second = (defaultdict(set) for _ in range(2))
+    for texts, side in zip((first, second), (sides[0], sides[-1])):
+        for document, text in side:
+            texts[document].add(text)
+    return [(a, b) for document, texts in first.items() for a in sorted(texts) for b in sorted(second[document])
+            if a != b]
+
+
+def with_habits(pairs: Pairs, share: float = 0.35) -> Pairs:
+    "The second author writes a share of the texts in small letters and without a mark at the end."
+    chance = random.Random(0)
+    return [(a, b.lower().rstrip("?.! ") if chance.random() < share else b) for a, b in pairs]
+
+
 def all_sets() -> dict[str, tuple[str, str, Pairs]]:
     "By name: role in the trial, true symmetry, pairs."
     spec = load_spec(ROOT / "data" / "pydocs" / "spec.toml")
@@ -104,6 +120,11 @@ def all_sets() -> dict[str, tuple[str, str, Pairs]]:
     bash = scored_pairs("nl2bash/pairs_train.jsonl", "score", 0)
     cranfield, scifact = (read_corpus(DATA / name / "corpus.jsonl") for name in ("cranfield", "scifact"))
     catalogue = scored_pairs("dblp_acm/pairs_train.jsonl", "label", 1)
+    typed = [(page, title) for title, page in judged_pairs(DATA / "so_questions", "dev", corpus)]
+    written, production, claims = ([(page, text) for text, page in pairs] for pairs in (
+        docs["train"] + docs["test"], docs["production"],
+        judged_pairs(DATA / "scifact", "train", scifact) + judged_pairs(DATA / "scifact", "test", scifact)))
+    of_one_command = two_of_each(by_key([(code, text) for text, code in bash]))
     return {
         "stsb train, score 4 and up": ("design", "symmetric", scored_pairs("stsb/pairs_train.jsonl", "score", 4)),
         "banking77 train, same intent": ("design", "symmetric", same_label("banking77/train.jsonl")),
@@ -121,10 +142,18 @@ def all_sets() -> dict[str, tuple[str, str, Pairs]]:
         "pydocs, questions of one document": ("new", "symmetric",
                                               two_of_each(by_key([(page, query) for query, page in docs["train"]]))),
         "nl2bash, descriptions of one command": ("new", "symmetric",
-                                                 two_of_each(by_key([(code, text) for text, code in bash]))),
+                                                 of_one_command),
         "dblp_acm, sides shuffled": ("new", "symmetric", shuffled_sides(catalogue)),
         "standard library, summary to source": ("new", "asymmetric", summary_and_source()),
         "scifact, title to abstract": ("new", "asymmetric", title_and_text(scifact)),
+        "titles typed by people, written questions": ("held out", "symmetric", sharing_a_document(typed, written)),
+        "pydocs, production and written questions": ("held out", "symmetric", sharing_a_document(production, written)),
+        "scifact, claims of one abstract": ("held out", "symmetric", sharing_a_document(claims)),
+        "stackoverflow20, second author has habits": ("held out", "symmetric",
+                                                      with_habits(same_label("stackoverflow20/texts.jsonl"))),
+        "nl2bash, second author has habits": ("held out", "symmetric", with_habits(of_one_command)),
+        "stsb dev, second author has habits": ("held out", "symmetric",
+                                               with_habits(scored_pairs("stsb/pairs_dev.jsonl", "score", 4))),
     }
 
 
@@ -133,17 +162,20 @@ def all_sets() -> dict[str, tuple[str, str, Pairs]]:
 SETS: dict[str, tuple[str, str, Pairs]] = {}  # filled before the workers start
 
 
-def as_pairs(rows: Pairs) -> PairSet:
-    return PairSet("trial", "", *zip(*rows))
+def as_pairs(name: str, rows: Pairs) -> PairSet:
+    "Rows, declared to be what the set is; catalogues of the same things are symmetric."
+    return PairSet("trial", "asymmetric" if SETS[name][1] == "asymmetric" else "symmetric", *zip(*rows))
 
 
-def pure_draw(job: tuple[str, int]) -> tuple[float, str, bool]:
-    "The judge's accuracy, the observed symmetry, and whether mixture raises a false alarm."
+def pure_draw(job: tuple[str, int]) -> tuple[float, str, set[str]]:
+    "The judge's accuracy, the observed symmetry, and the checks that raise a false alarm."
     name, seed = job
     rows = SETS[name][2]
-    pairs = as_pairs(random.Random(seed).sample(rows, min(PURE, len(rows))))
+    pairs = as_pairs(name, random.Random(seed).sample(rows, min(PURE, len(rows))))
     sides = read_sides(pairs)
-    return sides.accuracy.value, sides.observed, mixture_finding(pairs, sides).status == "fail"
+    findings = (finding_of(pairs, sides) for finding_of in (symmetry_finding, direction_finding, mixture_finding))
+    return (sides.accuracy.value, sides.observed,
+            {finding.id.split(".")[1] for finding in findings if finding.status == "fail"})
 
 
 def mixed_draw(job: tuple[str, str, int]) -> tuple[bool, float | None, float | None]:
@@ -151,7 +183,7 @@ def mixed_draw(job: tuple[str, str, int]) -> tuple[bool, float | None, float | N
     name, foreign, seed = job
     chance, few = random.Random(seed), round(FOREIGN * MIXED)
     own = chance.sample(SETS[name][2], MIXED - few)
-    pairs = as_pairs(own + chance.sample(SETS[foreign][2], few))
+    pairs = as_pairs(name, own + chance.sample(SETS[foreign][2], few))
     finding = mixture_finding(pairs, read_sides(pairs))
     listed = {row["row"] for row in finding.rows}
     right = sum(row >= len(own) for row in listed)
@@ -161,27 +193,28 @@ def mixed_draw(job: tuple[str, str, int]) -> tuple[bool, float | None, float | N
 # --- all draws
 
 def combinations() -> list[tuple[str, str]]:
-    "Sets of different symmetry, the first large enough to be the larger population."
+    "Sets of different symmetry, none held out for false alarms, the first large enough to be the larger population."
     def fit(large: str, small: str) -> bool:
         symmetries = SETS[large][1], SETS[small][1]
         return ((symmetries[0] == "asymmetric") != (symmetries[1] == "asymmetric") and symmetries[1] != "catalogues"
+                and "held out" not in (SETS[large][0], SETS[small][0])
                 and len(SETS[large][2]) >= MIXED * (1 - FOREIGN))
     return [(large, small) for large, small in itertools.permutations(SETS, 2) if fit(large, small)]
 
 
 def newest_role(*names: str) -> str:
     roles = {SETS[name][0] for name in names}
-    return next(role for role in ("new", "others", "design") if role in roles)
+    return next(role for role in ("held out", "new", "others", "design") if role in roles)
 
 
-def pure_row(name: str, draws: list[tuple[float, str, bool]]) -> dict:
+def pure_row(name: str, draws: list[tuple[float, str, set[str]]]) -> dict:
     role, symmetry, rows = SETS[name]
     expected = "symmetric" if symmetry == "symmetric" else "asymmetric"
     accuracies = [accuracy for accuracy, _, _ in draws]
     return {"set": name, "role": role, "symmetry": symmetry, "size": len(rows), "draws": len(draws),
             "low": min(accuracies), "high": max(accuracies),
             "observed": sum(observed == expected for _, observed, _ in draws),
-            "alarms": sum(alarm for _, _, alarm in draws)}
+            "alarms": {check: sum(check in failed for _, _, failed in draws) for check in ANSWERS}}
 
 
 def mixed_row(name: str, foreign: str, draws: list[tuple[bool, float | None, float | None]]) -> dict:
@@ -192,21 +225,22 @@ def mixed_row(name: str, foreign: str, draws: list[tuple[bool, float | None, flo
             "precision": mean(precision for _, precision, _ in draws), "recall": mean(recall for _, _, recall in draws)}
 
 
-def trial(draws: int) -> dict:
-    "Every pure set and every combination, `draws` times."
+def trial(draws: int, mixed_draws: int) -> dict:
+    "Every pure set `draws` times, and every combination `mixed_draws` times."
     with Pool(int(os.environ.get("WORKERS", 2))) as pool:
         pure = [pure_row(name, pool.map(pure_draw, [(name, seed) for seed in range(draws)]))
                 for name in tqdm(SETS, "pure")]
-        mixed = [mixed_row(*names, pool.map(mixed_draw, [(*names, seed) for seed in range(draws)]))
+        mixed = [mixed_row(*names, pool.map(mixed_draw, [(*names, seed) for seed in range(mixed_draws)]))
                  for names in tqdm(combinations(), "mixed")]
     return {"pure": pure, "mixed": mixed, "pairs": {"pure": PURE, "mixed": MIXED, "foreign": FOREIGN}}
 
 
 def main() -> None:
     SETS.update(all_sets())
-    content = trial(int(sys.argv[1]) if len(sys.argv) > 1 else 100)
+    draws = [int(number) for number in sys.argv[1:3]] or [100]
+    content = trial(draws[0], draws[-1])
     write_json(Path(os.environ.get("OUT", RESULT)), content)
-    print(json.dumps([row for row in content["pure"] if row["alarms"] or row["observed"] < row["draws"]], indent=1))
+    print(json.dumps([row for row in content["pure"] if any(row["alarms"].values()) or row["observed"] < row["draws"]], indent=1))
     print(json.dumps([row for row in content["mixed"] if row["found"] < row["draws"]], indent=1))
 
 
