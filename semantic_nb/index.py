@@ -114,8 +114,7 @@ def _check_indexable(vectors: np.ndarray, spec: IndexSpec) -> None:
         raise ContractError("index.dim", f"vectors have {vectors.shape[1]} dimensions, the spec says {spec.dim}",
                             "the index would refuse every query", "truncate(vectors, dim) first")
     if not np.isfinite(vectors).all():
-        raise ContractError("index.vectors", "some vectors are not finite", "they are never found, or always",
-                            "encode again")
+        raise ContractError("index.vectors", "some vectors are not finite", "none is found, or all", "encode again")
     lengths = np.linalg.norm(vectors, axis=1)
     if spec.similarity == "cosine" and np.abs(lengths - 1).max() > 1e-3:
         raise ContractError("index.vectors", f"lengths from {lengths.min():.2f} to {lengths.max():.2f}, cosine needs 1",

@@ -76,8 +76,7 @@ from .index import SearchIndex, open_index
 from .measure import Runs, _self_findings, _without_self, bm25, holm
 from .model import Gate, Trained
 from .store import Artifact, file_hash, fingerprint, write_json, write_rows, write_text, written_aside
-from .validate.audit import (
-    Audit, comparison_row, draw_audit, draw_map, evaluate, space_map)
+from .validate.audit import Audit, comparison_row, draw_audit, draw_map, evaluate, space_map
 from .validate.confidence import how_sure, production_warning
 
 if TYPE_CHECKING:
