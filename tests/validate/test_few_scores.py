@@ -60,7 +60,7 @@ def test_gate_slices_and_tables_never_print_nan(right):
     audit = _audit_table([row | {"kept": float("nan"), "bytes": 64}], "nDCG@10")
     texts = [str(gate), str(headline(content, "test")), str(headline(content | {"retrieval": [lost]}, "test")),
              _comparison_table([other]), audit]
-    texts.append(bench_table({"source": "s", "tuned on": "", "retrieval": [row], "comparisons": [other]}))
+    texts.append(bench_table({"source": "s", "model": "m", "tuned on": "", "retrieval": [row], "comparisons": [other]}))
     slices = by_slice(values, judged(n), {"q0": "first"})
     assert sum(one["n"] for one in slices) == n
     texts += [str(Estimate(one["value"], one["low"], one["high"], one["n"])) for one in slices]
