@@ -26,7 +26,8 @@ from .data.records import (
 from .data.rows import MaybeText, judgment_file, pair_columns, read_rows, typed_rows
 from .data.symmetry import (
     ANSWERS, answered, direction_finding, mixture_finding, read_sides, symmetry_finding)
-from .encoder import encode, load_encoder, resolve_base
+from .bases import resolve_base
+from .encoder import encode, load_encoder
 from .loss.negatives import false_negatives, negatives_finding
 from .spec import ModelSpec, PipelineSpec, load_spec
 from .validate.tails import boilerplate, truncation_by_role, unknown_tokens

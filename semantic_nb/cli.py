@@ -11,13 +11,12 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
 import typer
 
-from .core import ContractError, Settings
+from .core import Settings
 from .output import printable
 from .store import to_json
 

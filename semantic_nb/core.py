@@ -7,7 +7,6 @@ __all__ = ['ContractError', 'refused', 'Settings']
 
 # %% ../nbs/plumbing/core.ipynb #10b797e4
 import configparser
-import math
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from .core import ContractError, Settings
 from .data.domain import Domain
-from .encoder import load_encoder, resolve_base, search_sizes
+from .bases import resolve_base
+from .encoder import load_encoder, search_sizes
 from .loss.train import Stage, train_model
 from .measure import Comparison, compare, per_query
 from .store import Artifact

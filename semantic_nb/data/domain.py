@@ -90,7 +90,7 @@ from .near_copies import NEAR_COPY_CODE
 from .records import _attempt, positive_pairs, read_corpus, read_judged
 from .rows import judgment_file, read_rows
 from ..spec import PairSource, PipelineSpec
-from ..store import Artifact, file_hash, fingerprint
+from ..store import Artifact, fingerprint
 
 # %% ../../nbs/02_data/loading.ipynb #c9a3e73f
 def load_corpus(spec: PipelineSpec) -> Corpus:

@@ -23,7 +23,8 @@ from ..data.domain import (
     Domain, held_out_documents, leak_free, pairs_from_documents, split_queries)
 from ..data.records import GOOD_SHARE, Corpus, Judged, PairSet, read_corpus, read_judged
 from ..data.rows import Number, Text, judgment_file, pair_columns, read_rows, typed_rows
-from ..encoder import _PROMPT_NAMES, encode, load_encoder, resolve_base, search_sizes, truncate
+from ..bases import resolve_base
+from ..encoder import _PROMPT_NAMES, encode, load_encoder, search_sizes, truncate
 from ..loss.train import optimizer_steps
 from ..measure import _self_findings, bm25, p_text, per_query
 from ..model import compress, learn_space

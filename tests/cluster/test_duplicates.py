@@ -60,7 +60,8 @@ def test_labelled_pairs_are_read_in_three_forms(tmp_path):
                     reason="needs the development sets: set DEVELOPMENT_DATA to their folder")
 def test_a_threshold_calibrated_on_dev_holds_on_test_of_two_public_sets():
     from semantic_nb.cluster.duplicates import calibrate_pairs, pair_scores
-    from semantic_nb.encoder import encode, load_encoder, resolve_base
+    from semantic_nb.bases import resolve_base
+    from semantic_nb.encoder import encode, load_encoder
     from semantic_nb.spec import load_spec
     spec = load_spec()
     model = load_encoder(resolve_base(spec.model.base), spec.model)

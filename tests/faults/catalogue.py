@@ -13,7 +13,8 @@ import numpy as np
 
 from faults.command import call
 from faults.healthy import RANDOM_BASE, paraphrases, write_lines
-from semantic_nb.encoder import resolve_base, truncate
+from semantic_nb.bases import resolve_base
+from semantic_nb.encoder import truncate
 from semantic_nb.store import _hashes, _manifest, write_text
 
 FOLDER = Path("data/small")

@@ -9,7 +9,7 @@ from pathlib import Path
 from foreign import write_lines
 from semantic_nb.core import Settings
 from semantic_nb.data.records import Corpus, Judged, read_judged, write_corpus
-from semantic_nb.encoder import resolve_base
+from semantic_nb.bases import resolve_base
 from semantic_nb.spec import load_spec
 from semantic_nb.data.domain import copy_groups, load_corpus
 

@@ -5,7 +5,8 @@ import pytest
 
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import PairSet
-from semantic_nb.encoder import load_encoder, resolve_base
+from semantic_nb.bases import resolve_base
+from semantic_nb.encoder import load_encoder
 from semantic_nb.loss.train import (
     Stage, build_loss, check_columns, check_schedule, mine_negatives, train_model)
 from semantic_nb.store import Artifact

@@ -79,7 +79,8 @@ def search_cost(n: int = 100_000, dim: int = 128, seed: int = 1) -> dict:
 
 def base_model() -> SentenceTransformer:
     "The base of the spec."
-    from semantic_nb.encoder import load_encoder, resolve_base
+    from semantic_nb.bases import resolve_base
+    from semantic_nb.encoder import load_encoder
     spec = load_spec()
     return load_encoder(resolve_base(spec.model.base), spec.model)
 

@@ -20,7 +20,8 @@ from semantic_nb.output import Estimate, Table
 from semantic_nb.data.domain import Domain
 from semantic_nb.data.near_copies import canonical_text
 from semantic_nb.data.records import read_rows
-from semantic_nb.encoder import encode, load_encoder, resolve_base
+from semantic_nb.bases import resolve_base
+from semantic_nb.encoder import encode, load_encoder
 from semantic_nb.model import learn_space
 from semantic_nb.spec import PipelineSpec, load_spec
 from semantic_nb.validate.bench import text_domain

@@ -33,7 +33,8 @@ from semantic_nb.output import Table
 from semantic_nb.data.domain import (
     SENTENCE_END, held_out_documents, leak_free, load_corpus, load_domain, pairs_from_documents, sample_corpus)
 from semantic_nb.data.records import Corpus, Judged, PairSet, read_judged
-from semantic_nb.encoder import bf16_context, encode, load_encoder, resolve_base
+from semantic_nb.bases import resolve_base
+from semantic_nb.encoder import bf16_context, encode, load_encoder
 from semantic_nb.loss.train import _column_prompts, build_loss, dev_evaluator, mine_negatives
 from semantic_nb.measure import compare, exact_search, per_query
 from semantic_nb.store import write_json

@@ -17,7 +17,8 @@ import numpy as np
 from semantic_nb.checks import read_data_source
 from semantic_nb.core import ContractError, Settings
 from semantic_nb.data.records import Corpus, Finding, Judged, findings_table
-from semantic_nb.encoder import corpus_vectors, encode, load_encoder, resolve_base, truncate
+from semantic_nb.bases import resolve_base
+from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate
 from semantic_nb.measure import Comparison, Run, as_run, compare, judged_at, per_query
 from semantic_nb.spec import load_spec
 from semantic_nb.validate.tails import token_counter
