@@ -5,7 +5,7 @@
 FOLDER gets a model of one layer and the domain `repairs` of tests/foreign.py. First a run of another seed is finished:
 the previous artifacts, which have to answer after every kill as before. Then a run that nobody interrupts: the control.
 Then runs that are killed with SIGKILL, SIGINT or SIGTERM, each a random time after its first line, early moments more
-often than late ones. A run that is not killed in time has ended: its weights and its index are compared with the
+often than late ones. The libraries are imported once; each run is a process of its own, forked from there. A run that is not killed in time has ended: its weights and its index are compared with the
 control's, its artifacts are removed, and the next cycle begins.
 """
 import argparse
@@ -131,8 +131,9 @@ def previous_answers(soak: Soak) -> list:
             if not path.name.startswith("."):
                 Artifact.open(path)
         served = json.loads((soak.folder / "served.json").read_text())
-        model = load_encoder(str(soak.folder / "runs" / "store" / served["model"] / "model"), load_spec(soak.spec).model)
-        return open_index(soak.folder / "runs" / "store" / served["index"], model).ask(model, ["my tap drips"], k=5)
+        store = soak.folder / "runs" / "store"
+        model = load_encoder(str(store / served["model"] / "model"), load_spec(soak.spec).model)
+        return open_index(store / served["index"], model).ask(model, ["my tap drips"], k=5)
 
 
 def artifacts(folder: Path) -> dict[str, Path]:
@@ -205,8 +206,8 @@ def soak(folder: Path, kills: int, seed: int) -> dict:
             break
         clean(soaked, keep)
     orphans = [path.name for path in (folder / "runs").rglob(".[0-9]*")]
-    return {"kills": done, "by phase": dict(phases), "by signal": dict(signals), **soaked.counts, "orphans": len(orphans),
-            "largest difference": dict(soaked.largest), "tolerance": TOLERANCE, "seed": seed,
+    return {"kills": done, "by phase": dict(phases), "by signal": dict(signals), **soaked.counts,
+            "orphans": len(orphans), "largest difference": dict(soaked.largest), "tolerance": TOLERANCE, "seed": seed,
             "seconds": round(time.time() - started)}
 
 

@@ -42,7 +42,8 @@ def test_groups_depend_on_texts_and_on_the_groups_that_the_documents_name(key, s
     others = [replace(CORPUS, texts=("one text", "another text", "else")),
               replace(CORPUS, metadata=({"group": "x"}, {}, {"group": "x"})),
               replace(CORPUS, metadata=({}, {}, {})), CORPUS.subset({"a", "b"}),
-              replace(CORPUS, titles=("", "B", "C"), texts=("A\none text", *CORPUS.texts[1:]))]  # the passages are the same
+              # the passages are the same
+              replace(CORPUS, titles=("", "B", "C"), texts=("A\none text", *CORPUS.texts[1:]))]
     assert len({before, *(key(_stored_groups, other) for other in others)}) == len(others) + 1
 
 
