@@ -6,7 +6,7 @@ CHAPTERS = $(sort $(wildcard nbs/[0-9]*.ipynb nbs/*/*.ipynb))
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: run test test-package test-chapters lab refresh readme bench results faults clean-notebooks help
+.PHONY: run test test-package test-chapters lab refresh readme bench results faults soak clean-notebooks help
 
 help:
 	@echo "make run      the pipeline on data/pydocs (quick profile), its headline and three answers"
@@ -14,6 +14,7 @@ help:
 	@echo "make lab      JupyterLab on the chapters"
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
 	@echo "make bench    timings and sizes, to runs/bench.json"
+	@echo "make soak     kill runs at 100 random moments and run them again, figures to runs/soak.json"
 	@echo "make faults   inject every fault, write the table that the chapter on failures shows"
 	@echo "make results  the full profile with three seeds, and what each kind of pairs does, to data/pydocs; many hours"
 	@echo "              without an accelerator, goes on where it stopped; PEOPLE=FOLDER: a BEIR folder of people's questions"
@@ -64,6 +65,10 @@ clean-notebooks: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/measurements/cost.py
+
+soak: $(VENV)/.installed
+	rm -rf runs/soak
+	$(BIN)/python tests/soak.py runs/soak --kills 100 --out runs/soak.json
 
 faults: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/faults --write-table

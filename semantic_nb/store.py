@@ -15,10 +15,9 @@ import math
 import os
 import re
 import shutil
-import stat
 import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -71,16 +70,14 @@ def _disk_trouble(what: str, errors: Sequence[int] = _DISK_ERRORS) -> Iterator[N
     "Turn an error of the disk into a refusal: an `OSError`, or what a library makes of one."
     try:
         yield
-    except ContractError:
-        raise
     except Exception as error:
-        if getattr(error, "errno", None) not in errors and not any(words in str(error) for words in _DISK_WORDS):
+        known = getattr(error, "errno", None) in errors or any(words in str(error) for words in _DISK_WORDS)
+        if isinstance(error, ContractError) or not known:
             raise
         raise ContractError("core.store", f"{what} could not be written: {getattr(error, 'strerror', None) or error}",
                             "a half-written file is worse than none, so none was left; "
                             "what existed before is untouched",
-                            "free some space, move away what lies in its place, or write elsewhere (runs_dir)"
-                            ) from error
+                            "free some space, move away what is in its place, or set another runs_dir") from error
 
 # %% ../nbs/plumbing/store.ipynb #2ec1e2a7
 @contextmanager
@@ -93,8 +90,7 @@ def written_aside(path: Path) -> Iterator[Path]:
             yield aside
             os.replace(aside, path)
         finally:
-            with suppress(OSError):
-                aside.unlink()
+            aside.unlink(missing_ok=True)
 
 def write_text(path: Path, text: str) -> Path:
     "Write a whole text file, UTF-8; raises as `written_aside`."
@@ -153,7 +149,7 @@ class Artifact:
             ContractError: `{layer}.store` for a damaged artifact, `core.store` for a disk that cannot be written.
         """
         from filelock import FileLock
-        recipe = json.loads(to_json({"format": _FORMAT, **recipe, "versions": {
+        recipe = json.loads(to_json({"format": 2, **recipe, "versions": {
             package: metadata.version(package) for package in packages}}))
         path = Settings.current().store / f"{name}-{fingerprint(recipe)}"
         if not os.path.lexists(path):  # opening needs no lock, so a store on a read-only disk answers
@@ -165,8 +161,6 @@ class Artifact:
         return cls.open(path, layer)
 
 # %% ../nbs/plumbing/store.ipynb #2acb9541
-_FORMAT = 2  # of the folder; one of another format has another name
-
 def _manifest(recipe: Mapping, facts: Mapping, files: Mapping[str, str]) -> str:
     "The text of a manifest; its seal is the fingerprint of what it says."
     content = json.loads(to_json({"recipe": recipe, "facts": facts, "files": files}))  # as it will be read
@@ -176,7 +170,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     "The SHA-256 of all files below a folder but its manifest. Raises `OSError` for what is no regular file."
     paths = sorted(path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     for path in paths:
-        if not stat.S_ISREG(path.lstat().st_mode):
+        if path.is_symlink() or not path.is_file():
             raise OSError(errno.EINVAL, "no regular file", str(path))
     return {path.relative_to(folder).as_posix(): file_hash(path) for path in paths if path != folder / "manifest.json"}
 

@@ -127,7 +127,8 @@ FILE_CHANGES = {
     "link to itself": lambda p: (p.unlink(), p.symlink_to(p)),
     "link to its copy": lambda p: p.symlink_to(p.rename(p.parents[2] / f"moved-{p.name}")),
     "dangling link": lambda p: (p.unlink(), p.symlink_to("nowhere")), "pipe": lambda p: (p.unlink(), os.mkfifo(p)),
-    "extra file": lambda p: p.with_name("extra").write_text("x"), "extra link": lambda p: p.with_name("l").symlink_to(p),
+    "extra file": lambda p: p.with_name("extra").write_text("x"),
+    "extra link": lambda p: p.with_name("l").symlink_to(p),
     "hidden extra": lambda p: p.with_name(f".{p.name}").write_text("x")}
 DEEP = '{"files":' + "[" * 100_000
 MANIFESTS = ["", "{", "[]", "null", "5", '"x"', "{}", '{"files": {}}', '{"files": []}', '{"files": null}', DEEP,
@@ -142,7 +143,8 @@ def edited(**change):
 
 
 EDITS = [edited(facts={}), edited(facts={"count": 4}), edited(recipe={}), edited(seal="0" * 16), edited(files=[]),
-         edited(files={}), edited(more=1), lambda text: text + " ", lambda text: text[:-2], lambda text: "\ufeff" + text,
+         edited(files={}), edited(more=1), lambda text: text + " ", lambda text: text[:-2],
+         lambda text: "\ufeff" + text,
          lambda text: text.replace('"facts"', '"facts": {}, "facts"', 1)]
 
 

@@ -1,4 +1,4 @@
-"""Damaged checkpoints: a training goes on from the newest whole one, or from the start, and ends where it would have."""
+"""Damaged checkpoints: a training goes on from the newest whole one or from the start, and ends where it would have."""
 import json
 import shutil
 
@@ -31,7 +31,7 @@ DAMAGES = {
     "half a random state": lambda p: truncate(p / "rng_state.pth"),
     "half a configuration": lambda p: truncate(p / "config.json"),
     "an empty folder": lambda p: (shutil.rmtree(p), p.mkdir()),
-    "weights only": lambda p: [file.unlink() for file in p.iterdir() if file.is_file() and file.suffix != ".safetensors"]}
+    "weights only": lambda p: [file.unlink() for file in p.glob("[!m]*") if file.is_file()]}
 
 
 class Stopped(Exception):
