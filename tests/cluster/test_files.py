@@ -8,7 +8,8 @@ import semantic_nb.cluster.files as files
 from semantic_nb.cluster.files import cluster_file, duplicates_file
 from semantic_nb.core import ContractError
 
-TEXTS = [f"{verb} a {noun}" for noun in ("matrix", "file", "list") for verb in ("sort", "open", "copy", "print", "read")]
+TEXTS = [f"{verb} a {noun}" for noun in ("matrix", "file", "list")
+         for verb in ("sort", "open", "copy", "print", "read")]
 
 
 def table(path, rows):
@@ -28,10 +29,11 @@ def no_work(monkeypatch):
 
 def test_rows_without_a_label_are_left_out_of_the_agreement_and_counted(spec, tmp_path):
     rows = [{"body": text, "kind": text.split()[-1]} for text in TEXTS] + [{"body": "sort it", "kind": ""}] * 2
-    found, said = cluster_file(table(tmp_path / "t.csv", rows), spec, text="body", labels="kind", out=tmp_path / "o.csv")
+    source = table(tmp_path / "t.csv", rows)
+    found, said = cluster_file(source, spec, text="body", labels="kind", out=tmp_path / "o.csv")
     assert found["without a label"] == 2 and "2 rows without a label are left out" in said
-    assert len(found["clusters"]) == 3 and len(found["labels"]) == 17 and set(found["agreement"]) == {"V-measure", "ARI",
-                                                                                                   "purity"}
+    assert len(found["clusters"]) == 3 and len(found["labels"]) == 17
+    assert set(found["agreement"]) == {"V-measure", "ARI", "purity"}
     assert len((tmp_path / "o.csv").read_text(encoding="utf-8").splitlines()) == 18
 
 

@@ -68,7 +68,8 @@ def test_a_byte_order_mark_is_not_part_of_a_name(tmp_path):
     assert len(read_pairs(tmp_path / "a.csv", "p", "symmetric")) == 1
 
 
-@given(st.lists(st.tuples(st.text(min_size=1).filter(str.strip), st.text()), min_size=1, max_size=8, unique_by=lambda row: row[0]))
+@given(st.lists(st.tuples(st.text(min_size=1).filter(str.strip), st.text()), min_size=1, max_size=8,
+                unique_by=lambda row: row[0]))
 @hypothesis_settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_a_corpus_survives_writing_and_reading(tmp_path, rows):
     corpus = Corpus(tuple(id for id, _ in rows), ("t",) * len(rows),
@@ -78,9 +79,12 @@ def test_a_corpus_survives_writing_and_reading(tmp_path, rows):
 
 
 @pytest.mark.parametrize("qrels, what",
-                         [("q999\tsort_tables\t1\n", "does not have"), ("q0\tsort_tables\t0\n", "no query with a relevant"),
-                          ("q0\tnowhere\t1\n", "not in the corpus"), ("q0\tsort_tables\tgood\n", "row 1 of bad.tsv: 'score' holds 'good'"),
-                          ("q0\tsort_tables\t0.5\n", "'0.5', not a whole"), ("q0\tsort_tables\t" + "9" * 24, "whole number"),
+                         [("q999\tsort_tables\t1\n", "does not have"),
+                          ("q0\tsort_tables\t0\n", "no query with a relevant"),
+                          ("q0\tnowhere\t1\n", "not in the corpus"),
+                          ("q0\tsort_tables\tgood\n", "row 1 of bad.tsv: 'score' holds 'good'"),
+                          ("q0\tsort_tables\t0.5\n", "'0.5', not a whole"),
+                          ("q0\tsort_tables\t" + "9" * 24, "whole number"),
                           ("q0\t\t1\n", "'corpus-id' has no text")])
 def test_judgments_must_resolve(domain_folder, qrels, what):
     path = domain_folder / "qrels" / "bad.tsv"
@@ -202,14 +206,16 @@ def test_a_blank_at_the_end_of_an_id_shows(tmp_path):
     (tmp_path / "queries.jsonl").write_text('{"_id": "q", "text": "sort"}\n')
     (tmp_path / "test.tsv").write_text("query-id\tcorpus-id\tscore\nq\ta\t1\n")
     with pytest.raises(ContractError, match="'a'; there is 'a '"):
-        read_judged(tmp_path / "queries.jsonl", tmp_path / "test.tsv", Corpus(("b", "a "), ("", ""), ("x", "y"), ({}, {})))
+        read_judged(tmp_path / "queries.jsonl", tmp_path / "test.tsv",
+                    Corpus(("b", "a "), ("", ""), ("x", "y"), ({}, {})))
 
 
 @pytest.mark.parametrize("row, what", [
     ({"text": ["a", "b"]}, "'text' holds a list"), ({"text": True}, "'text' holds true or false"),
     ({"metadata": ["v2"]}, "'metadata' "), ({"metadata": "v2"}, "'metadata' "), ({"_id": None}, "'_id' has no text"),
     ({"metadata": {"aliases": "abc"}}, "'metadata.aliases' "), ({"metadata": {"aliases": 3}}, "'metadata.aliases' "),
-    ({"metadata": {"aliases": [{}]}}, "'metadata.aliases.0' holds an object"), ({"title": {}}, "'title' holds an object"),
+    ({"metadata": {"aliases": [{}]}}, "'metadata.aliases.0' holds an object"),
+    ({"title": {}}, "'title' holds an object"),
     ({"metadata": {"group": ["a"]}}, "'metadata.group' holds a list")])
 def test_a_document_of_another_kind_is_refused_by_row_and_column(tmp_path, row, what):
     lines = [{"_id": "a", "text": "one"}, {"_id": "b", "text": "two"} | row]
