@@ -313,7 +313,7 @@ def make_index(model: "SentenceTransformer", source: Domain | Corpus | Sequence[
     corpus, spec, questions, k = _declared(model, source, spec)
     identity, seed = encoder_identity(model), Settings.current().seed
     recipe = {"model": identity, "corpus": corpus.content, "index": spec.model_dump(), "k": k, "seed": seed,
-              "sweep": _SWEEP, "questions": fingerprint(questions), "autocast": type(bf16_context(model.device)).__name__,
+              "sweep": _SWEEP, "questions": fingerprint(questions), "bf16": type(bf16_context(model.device)).__name__,
               "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _tied_rows,
                                    _probe_answers])}
 

@@ -142,8 +142,7 @@ def measure_runs(built: Built) -> Runs:
 
 # %% ../nbs/11_pipeline/report.ipynb #d33115bf
 def all_comparisons(runs: Runs, spec: PipelineSpec) -> list[dict]:
-    """The planned comparisons on test and production: served against BM25 and base first, then
-    stage by stage at each size, Holm-adjusted."""
+    "Planned comparisons on test and production: served against BM25 and base, then stage by stage; Holm-adjusted."
     served, rows = spec.index.dim, []
     plan = [("served", "base", served, served), ("served", "BM25", served, None)]
     plan += [("stage 2", rival, dim, dim) for dim in spec.model.dims for rival in ("base", "stage 1")]

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from .core import ContractError, Settings
 
 # %% ../nbs/01_spec.ipynb #0f08e8a9

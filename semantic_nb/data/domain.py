@@ -114,9 +114,8 @@ def load_corpus(spec: PipelineSpec) -> Corpus:
 # %% ../../nbs/02_data/loading.ipynb #375b5fe2
 def _stored_groups(corpus: Corpus) -> np.ndarray:
     "`copy_groups` of a corpus, computed once and kept in the store."
-    named = [meta.get("group") for meta in corpus.metadata]
-    recipe = {"texts": fingerprint([corpus.texts, named]), "threshold": NEAR_COPY,
-              "code": fingerprint([copy_groups, *NEAR_COPY_CODE])}
+    recipe = {"texts": fingerprint([corpus.texts, [meta.get("group") for meta in corpus.metadata]]),
+              "threshold": NEAR_COPY, "code": fingerprint([copy_groups, *NEAR_COPY_CODE])}
     stored = Artifact.make("groups", recipe, lambda folder: np.save(folder / "groups.npy", copy_groups(corpus)),
                            layer="data", packages=("scikit-learn",))
     return np.load(stored.path / "groups.npy")

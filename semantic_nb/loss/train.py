@@ -91,11 +91,10 @@ from ..spec import ModelSpec
 from ..store import fingerprint, write_json
 
 if TYPE_CHECKING:
-    from sentence_transformers import (
-        SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments)
+    from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from sentence_transformers.base.evaluation import BaseEvaluator
     from torch.nn import Module
-    from transformers import TrainerCallback
+    from transformers import Trainer, TrainerCallback
 
 # %% ../../nbs/05_loss/training.ipynb #aee1ded2
 def optimizer_steps(pairs: Sequence[PairSet], batch_size: int, epochs: float) -> int:
@@ -163,14 +162,12 @@ def _training_recipe(base: str, pairs: Sequence[PairSet], stage: Stage, domain: 
     return {"base": encoder_identity(model), "pairs": [fingerprint([p.name, p.symmetry, p.columns()]) for p in pairs],
             "stage": asdict(stage), "loss": spec.loss.model_dump(), "corpus": domain.corpus.content,
             "training": [spec.training.batch_size, spec.training.warmup],
-            "autocast": type(bf16_context(model.device)).__name__,
             "eval": [spec.index.dim, spec.validation.eval_every, spec.validation.k],
-            "dev": fingerprint([dict(dev.queries), dict(dev.qrels)]),
+            "dev": fingerprint([dict(dev.queries), dict(dev.qrels)]), "bf16": type(bf16_context(model.device)).__name__,
             "seed": Settings.current().seed, "code": fingerprint(code)}
 
 # %% ../../nbs/05_loss/training.ipynb #7bff0282
-def _trainer(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain,
-             folder: Path) -> "SentenceTransformerTrainer":
+def _trainer(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, folder: Path) -> "Trainer":
     from datasets import Dataset, DatasetDict
     from sentence_transformers import SentenceTransformerTrainer
     from transformers import PrinterCallback
@@ -216,7 +213,7 @@ def _whole_checkpoints(folder: Path) -> list[Path]:
     return sorted(whole, key=_step, reverse=True)
 
 # %% ../../nbs/05_loss/training.ipynb #81e99abe
-def _trained(make: Callable[[], "SentenceTransformerTrainer"], folder: Path) -> "SentenceTransformerTrainer":
+def _trained(make: Callable[[], "Trainer"], folder: Path) -> "Trainer":
     "A trainer at its last step: from the newest checkpoint in `folder` that is whole and loads, else from the start."
     interrupted = folder.is_dir()
     for checkpoint in (*_whole_checkpoints(folder), None):
@@ -226,11 +223,10 @@ def _trained(make: Callable[[], "SentenceTransformerTrainer"], folder: Path) -> 
             print(f"an interrupted training {where}", file=sys.stderr)
         try:
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
-            break
+            return trainer
         except Exception:
             if checkpoint is None or trainer.state.global_step > _step(checkpoint):
                 raise
-    return trainer
 
 def _train_stage(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, folder: Path) -> dict:
     trainer = _trained(partial(_trainer, base, pairs, stage, domain, folder), folder / "checkpoints")
