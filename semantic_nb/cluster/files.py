@@ -82,9 +82,9 @@ def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels
                "quality": cluster_quality(vectors, clusters), "without a label": int((~known).sum()),
                "agreement": {name: str(value) for name, value in agreed.items()},
                "coherence": coherence, "if poor": look, "labels": clusters.labels.tolist()}
-    return content, _described(str(clusters.table(texts)), content)
+    return content, _cluster_report(str(clusters.table(texts)), content)
 
-def _described(table: str, content: Mapping[str, Any]) -> str:
+def _cluster_report(table: str, content: Mapping[str, Any]) -> str:
     unlabelled = content["without a label"]
     left_out = [f"{unlabelled} rows without a label are left out of the agreement"] if unlabelled else []
     figures = {name: f"{value:.3f}" for name, value in content["quality"].items()} | content["agreement"]
