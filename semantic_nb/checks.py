@@ -22,8 +22,7 @@ from .data.leakage import find_leaks
 from .data.near_copies import duplicate_pairs, near_copies, text_features
 from .data.records import (
     Corpus, Finding, Judged, PairSet, read_corpus, read_judged, read_pairs, read_rows)
-from .data.symmetry import (
-    ANSWERS, answered, direction_finding, mixture_finding, read_sides, symmetry_finding)
+from .data.symmetry import answered, direction_finding, mixture_finding, read_sides, symmetry_finding
 from .encoder import encode, load_encoder, resolve_base
 from .loss.negatives import false_negatives, negatives_finding
 from .spec import ModelSpec, PipelineSpec, load_spec
@@ -75,9 +74,9 @@ def check_pairs(pairs: PairSet, spec: PipelineSpec | None = None, because: str =
     """Duplicates, pairing, symmetry, direction and mixture of one set of pairs, and its negatives, if it has any.
     `because`, or else the spec's reasons, answer what is inferred: it is then a doubt."""
     sides = read_sides(pairs)
-    reasons = {key: because or getattr(spec and spec.data, key, "") for key in ANSWERS.values()}
-    inferred = (finding_of(pairs, sides) for finding_of in (symmetry_finding, mixture_finding, direction_finding))
-    findings = [duplicate_pairs(pairs), *(answered(finding, reasons) for finding in inferred), pairing_finding(pairs)]
+    inferred = (answered(finding_of(pairs, sides), spec and spec.data, because)
+                for finding_of in (symmetry_finding, mixture_finding, direction_finding))
+    findings = [duplicate_pairs(pairs), *inferred, pairing_finding(pairs)]
     return [*findings, negatives_finding(pairs)] if pairs.negatives else findings
 
 # %% ../nbs/10_diagnose/checks.ipynb #2ad633f0
