@@ -77,9 +77,9 @@ def check_pairs(pairs: PairSet, spec: PipelineSpec | None = None, because: str =
     """Duplicates, pairing, symmetry, direction and mixture of one set of pairs, and its negatives, if it has any.
     `because`, or else the spec's reasons, answer what is inferred: it is then a doubt."""
     sides = read_sides(pairs)
-    reasons = {key: because or getattr(spec and spec.data, key, "") for key in ANSWERS.values()}
-    inferred = (finding_of(pairs, sides) for finding_of in (symmetry_finding, mixture_finding, direction_finding))
-    findings = [duplicate_pairs(pairs), *(answered(finding, reasons) for finding in inferred), pairing_finding(pairs)]
+    inferred = (answered(finding_of(pairs, sides), spec and spec.data, because)
+                for finding_of in (symmetry_finding, mixture_finding, direction_finding))
+    findings = [duplicate_pairs(pairs), *inferred, pairing_finding(pairs)]
     return [*findings, negatives_finding(pairs)] if pairs.negatives else findings
 
 # %% ../nbs/10_diagnose/checks.ipynb #2ad633f0

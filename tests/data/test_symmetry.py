@@ -4,6 +4,7 @@ import os
 import random
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.data.records import Finding, PairSet, read_pairs
 from semantic_nb.data.symmetry import (
-    _FALSE_ALARMS, ANSWERS, FORM_FEATURES, answered, direction_finding, find_clumps, find_jump, form_of,
-    independent_rows, mixture_finding, question_signs, read_sides, symmetry_finding)
+    _ANSWERS, _FALSE_ALARMS, FORM_FEATURES, answered, direction_finding, find_clumps, find_jump, _form_of,
+    _independent_rows, mixture_finding, question_signs, read_sides, symmetry_finding)
 
 DATA = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere"))
 WORDS = ("river lamp stone garden music paper window table cloud winter summer market engine letter bridge "
@@ -64,26 +65,26 @@ def test_a_contradiction_of_two_kinds_fails(make, wrong):
     assert symmetry_finding(replace(pairs, symmetry=""), sides).status == "ok"
 
 
-@pytest.mark.parametrize("check, key", ANSWERS.items())
+@pytest.mark.parametrize("check, key", _ANSWERS.items())
 def test_what_is_inferred_can_be_answered_by_the_key_that_its_fix_names(check, key):
     found = Finding(f"data.{check}.faq", "fail", 3, "seen", "repair it")
-    open_question = answered(found, {})
+    open_question = answered(found)
     assert open_question.status == "fail" and f'{key} = "..." in [data]' in open_question.fix
     assert "--because" in open_question.fix and open_question.fix.startswith("repair it")
-    told = answered(found, {key: "two shops, one product"})
+    told = answered(found, SimpleNamespace(**{key: "two shops, one product"}))
     assert told.status == "doubt" and "two shops, one product" in told.fix
+    assert answered(found, because="two shops, one product") == told
     assert all(f"fails in {_FALSE_ALARMS[check]} draws" in finding.evidence for finding in (told, open_question))
-    other = {"symmetry_reason", "mixture_reason"} - {key}
-    assert answered(found, dict.fromkeys(other, "we looked")).status == "fail"
+    (other,) = {"symmetry_reason", "mixture_reason"} - {key}
+    assert answered(found, SimpleNamespace(**{other: "we looked", key: ""})).status == "fail"
 
 
 def test_a_fact_has_no_answer():
-    reasons = dict.fromkeys(ANSWERS.values(), "we looked")
     for id in ("data.leakage.shared_document.test", "data.negatives.faq", "data.qrels"):
         fact = Finding(id, "fail", 1, "one document is in both", "drop it")
-        assert answered(fact, reasons) == fact
+        assert answered(fact, because="we looked") == fact
     sound = Finding("data.symmetry.faq", "ok", 0, "observed symmetric")
-    assert answered(sound, reasons) == sound
+    assert answered(sound, because="we looked") == sound
 
 
 def with_habits(pairs, share, seed=0):
@@ -112,7 +113,7 @@ def test_questions_with_answers_are_found_beside_habits():
 def test_the_false_alarms_that_a_finding_quotes_are_those_of_the_trial():
     rows = json.loads((Path(__file__).parents[2] / "nbs" / "02_data" / "mixture.json").read_text())["pure"]
     draws = sum(row["draws"] for row in rows)
-    assert _FALSE_ALARMS == {check: f"{sum(row['alarms'][check] for row in rows)} of {draws:,}" for check in ANSWERS}
+    assert _FALSE_ALARMS == {check: f"{sum(row['alarms'][check] for row in rows)} of {draws:,}" for check in _ANSWERS}
 
 
 def test_swapped_rows_are_listed_and_swapped_columns_doubted():
@@ -166,10 +167,10 @@ def test_too_few_pairs_are_not_judged():
 def test_repeats_do_not_count_as_evidence():
     one = answers(1)
     many = PairSet("repeated", "asymmetric", one.anchors * 500, one.positives * 500)
-    assert independent_rows(many) == [0]
+    assert _independent_rows(many) == [0]
     assert symmetry_finding(many, read_sides(many)).evidence.startswith("not enough evidence: 1 ")
     same = PairSet("same", "symmetric", tuple(map(str, range(200))), tuple(map(str, range(200))))
-    assert independent_rows(same) == []
+    assert _independent_rows(same) == []
 
 
 def test_adding_copies_of_rows_changes_nothing():
@@ -180,14 +181,14 @@ def test_adding_copies_of_rows_changes_nothing():
 @pytest.mark.parametrize(
     "text", ["", " ", "\n\n\n", "كيف أرتب قائمة؟", "リストを並べ替えるには？", "🙂🙃🙂", "a" * 1_000_000, "\ud800 broken", "\x00"])
 def test_any_text_has_a_form(text):
-    found = form_of(text)
+    found = _form_of(text)
     assert found.shape == (len(FORM_FEATURES),) and np.isfinite(found).all()
 
 
 @hypothesis_settings(max_examples=200, deadline=None)
 @given(st.text(max_size=300))
 def test_shares_of_a_form_lie_between_0_and_1(text):
-    shares = form_of(text)[3:8]
+    shares = _form_of(text)[3:8]
     assert (shares >= 0).all() and shares.sum() <= 1 + 1e-9
 
 

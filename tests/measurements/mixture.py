@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from semantic_nb.data.domain import load_corpus, pairs_from_documents
 from semantic_nb.data.records import Corpus, PairSet, read_corpus, read_judged, read_rows
-from semantic_nb.data.symmetry import ANSWERS, direction_finding, mixture_finding, read_sides, symmetry_finding
+from semantic_nb.data.symmetry import _ANSWERS, direction_finding, mixture_finding, read_sides, symmetry_finding
 from semantic_nb.spec import load_spec
 from semantic_nb.store import write_json
 
@@ -214,7 +214,7 @@ def pure_row(name: str, draws: list[tuple[float, str, set[str]]]) -> dict:
     return {"set": name, "role": role, "symmetry": symmetry, "size": len(rows), "draws": len(draws),
             "low": min(accuracies), "high": max(accuracies),
             "observed": sum(observed == expected for _, observed, _ in draws),
-            "alarms": {check: sum(check in failed for _, _, failed in draws) for check in ANSWERS}}
+            "alarms": {check: sum(check in failed for _, _, failed in draws) for check in _ANSWERS}}
 
 
 def mixed_row(name: str, foreign: str, draws: list[tuple[bool, float | None, float | None]]) -> dict:
