@@ -113,7 +113,9 @@ def run(soak: Soak, runs: str, seed: int, delay: float | None = None, how: int =
         timer.cancel()
     if delay is None:
         soak.typical = time.time() - began
-    assert not any("Traceback" in line for line in lines), "\n".join(lines)
+    shown = any("Traceback" in line for line in lines)
+    soak.counts["Ctrl-C that a library swallowed"] += shown and code == 0  # numba does, and the run goes on to its end
+    assert code == 0 or not shown, "\n".join(lines)
     return code, lines, at
 
 
@@ -186,7 +188,7 @@ def soak(folder: Path, kills: int, seed: int) -> dict:
     phases, signals, done = Counter(), Counter(), 0
     while True:
         how = soaked.random.choice(SIGNALS)
-        delay = soaked.random.random() ** 2 * soaked.typical if done < kills else None
+        delay = soaked.random.random() ** 3 * soaked.typical if done < kills else None
         code, lines, at = run(soaked, "runs", 1, delay, how)
         for line in lines:
             soaked.counts["resumed"] += "goes on from checkpoint" in line
