@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 # %% ../nbs/10_diagnose/checks.ipynb #d407597e
+from .bases import resolve_base
 from .core import ContractError, Settings
-from .output import Estimate
 from .data.clicks import filter_clicks
 from .data.domain import load_corpus, load_domain
 from .data.leakage import find_leaks
@@ -24,11 +24,10 @@ from .data.near_copies import duplicate_pairs, near_copies, text_features
 from .data.records import (
     Corpus, Finding, Judged, PairSet, positive_pairs, read_corpus, read_judged)
 from .data.rows import MaybeText, judgment_file, pair_columns, read_rows, typed_rows
-from .data.symmetry import (
-    ANSWERS, answered, direction_finding, mixture_finding, read_sides, symmetry_finding)
-from .bases import resolve_base
+from .data.symmetry import answered, direction_finding, mixture_finding, read_sides, symmetry_finding
 from .encoder import encode, load_encoder
 from .loss.negatives import false_negatives, negatives_finding
+from .output import Estimate
 from .spec import ModelSpec, PipelineSpec, load_spec
 from .validate.tails import boilerplate, truncation_by_role, unknown_tokens
 

@@ -211,7 +211,6 @@ def _data_command(
     options = {"symmetry": symmetry, "split": split, "columns": columns, "because": because, "model": model}
     _show_findings(check_data(source, against, say=_say(as_json), **options), as_json)
 
-
 # %% ../nbs/plumbing/cli.ipynb #ef970a70
 @app.command("diagnose")
 def _diagnose_command(spec: _SpecPath = None, as_json: _AsJson = False) -> None:

@@ -22,7 +22,6 @@ from .core import ContractError
 from .lint_rules import CONVERSIONS, LINT_RULES, SIGNATURES, UNREAD, LintRule, deeds, spelling
 from .output import Table
 
-
 # %% ../nbs/10_diagnose/lint.ipynb #c1cb65ed
 _SKIPPED, _SUFFIXES = {"site-packages", "__pycache__", "build", "node_modules"}, (".py", ".ipynb")
 

@@ -195,7 +195,6 @@ def _agreements(scores: np.ndarray) -> dict[str, Callable[[np.ndarray, np.ndarra
                 "average precision": lambda cosine, label: average_precision_score(label, cosine)}
     return {"Spearman": lambda cosine, score: np.nan_to_num(spearmanr(cosine, score).statistic)}
 
-
 # %% ../../nbs/09_validate/bench.ipynb #9237ee00
 def _resampled(statistic: Callable[..., float], *columns: np.ndarray) -> Estimate:
     "The statistic of columns of which the last are the scores, with the percentile bootstrap interval over pairs."
