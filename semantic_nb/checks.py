@@ -31,12 +31,14 @@ from .output import Estimate
 from .spec import ModelSpec, PipelineSpec, load_spec
 from .validate.tails import boilerplate, truncation_by_role, unknown_tokens
 
+# %% ../nbs/10_diagnose/checks.ipynb #223f90e2
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # %% ../nbs/10_diagnose/checks.ipynb #05c3a1f0
 _PAIRED_SHARE, _FEWEST_DECIDED, _DRAWN_PAIRS = 0.8, 20, 2000
 
+# %% ../nbs/10_diagnose/checks.ipynb #bc91d583
 def pairing_finding(pairs: PairSet) -> Finding:
     """`data.pairing.{name}`: how often an anchor is nearer to its own positive than to another pair's, by TF-IDF cosine
     of the first 1,000 characters; ties aside.

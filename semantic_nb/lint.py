@@ -25,6 +25,7 @@ from .output import Table
 # %% ../nbs/10_diagnose/lint.ipynb #c1cb65ed
 _SKIPPED, _SUFFIXES = {"site-packages", "__pycache__", "build", "node_modules"}, (".py", ".ipynb")
 
+# %% ../nbs/10_diagnose/lint.ipynb #0864c1c6
 def scripts(path: Path) -> list[Path]:
     """The scripts (.py) and notebooks (.ipynb) at or below a path, sorted, without installed packages and builds.
 

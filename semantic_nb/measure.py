@@ -155,6 +155,7 @@ def _without_self(run: Run, corpus: Corpus, queries: Mapping[str, str]) -> Run:
     return {query: {document: score for document, score in hits.items() if document != query} if query in own else hits
             for query, hits in run.items()}
 
+# %% ../nbs/03_measure/runs.ipynb #363bdc4a
 def _self_findings(corpus: Corpus, splits: Mapping[str, Judged]) -> list[Finding]:
     "`data.self_hits.{split}`, for splits with such questions: how many, and that they are left out."
     counts = {name: len(_self_hits(corpus, judged.queries)) for name, judged in splits.items()}
@@ -213,6 +214,7 @@ def _bm25_tokens(texts: Iterable[str]) -> list[list[str]]:
 def _one_word(id: str) -> str:
     return re.sub(r"\s", lambda space: quote(space[0]), id)
 
+# %% ../nbs/03_measure/runs.ipynb #d14cbd53
 @dataclass(frozen=True)
 class Runs:
     """What every system answered: a run for each system, size (None for a search by words) and split. `splits` holds

@@ -5,7 +5,8 @@
 FOLDER gets a model of one layer and the domain `repairs` of tests/foreign.py. First a run of another seed is finished:
 the previous artifacts, which have to answer after every kill as before. Then a run that nobody interrupts: the control.
 Then runs that are killed with SIGKILL, SIGINT or SIGTERM, each a random time after its first line, early moments more
-often than late ones. The libraries are imported once; each run is a process of its own, forked from there. A run that is not killed in time has ended: its weights and its index are compared with the
+often than late ones. The libraries are imported once; each run is a process of its own, forked from there.
+A run that is not killed in time has ended: its weights and its index are compared with the
 control's, its artifacts are removed, and the next cycle begins.
 """
 import argparse

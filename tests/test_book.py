@@ -16,7 +16,8 @@ ROOT = Path(__file__).parents[1]
 CHAPTERS = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
 DEPTH = [path for path in sorted((ROOT / "nbs").glob("[0-9]*/*.ipynb")) if ".ipynb_checkpoints" not in path.parts]
 CHECKERS = sorted((ROOT / "nbs" / "solutions").glob("check_*.py"))
-LONGER = {"duplicates": 22, "grouping": 17, "quality": 16, "report": 17}  # whole functions, better not cut in two
+LONGER = {"duplicates": 22, "grouping": 17, "quality": 16, "report": 17, "lint": 16, "loading": 16,
+          "lint_rules": 21}  # whole functions and tables, better not cut in two
 EXPORTED = re.compile(r"^#\|\s*export\b", re.M)
 
 
@@ -65,7 +66,7 @@ def test_a_main_chapter_takes_half_an_hour(path):
 
 @pytest.mark.parametrize("path", DEPTH, ids=lambda path: path.stem)
 def test_the_depth_is_readable(path):
-    assert over_budget(path, 30, LONGER.get(path.stem, 15)) == []
+    assert over_budget(path, 38, LONGER.get(path.stem, 15)) == []
 
 
 def test_the_main_line_is_finished_by_a_reader():

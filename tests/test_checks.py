@@ -257,8 +257,8 @@ def test_clicks_are_compared_with_what_is_trained_on(ask, tmp_path, domain_folde
         assert found[f"data.leakage.same_text.{held}"]["count"] == 1
 
 
-@pytest.mark.parametrize("labels, layer", [((0, 1, 2), "data.labels"), ((1, None, 1), "data.columns"),
-                                           (("nan", 1, 1), "data.labels"), (("yes", "no", "no"), "data.columns")])
+@pytest.mark.parametrize("labels, layer", [((0, 1, 2), "data.labels"), ((1, None, 1), "data.empty"),
+                                           (("nan", 1, 1), "data.value"), (("yes", "no", "no"), "data.value")])
 def test_labels_that_say_nothing_are_refused(ask, tmp_path, labels, layer):
     write_lines(tmp_path / "labelled.jsonl", [row | {"label": label}
                                               for row, label in zip(rows_of(paraphrases(3)), labels)])

@@ -70,7 +70,7 @@ def test_not_a_number_is_refused(model):
 
 
 def test_the_wheel_is_verified(monkeypatch):
-    monkeypatch.setattr("semantic_nb.encoder.file_hash", lambda path: "0" * 64)
+    monkeypatch.setattr("semantic_nb.bases.file_hash", lambda path: "0" * 64)
     with pytest.raises(ContractError, match="not those of all-MiniLM-L6-v2"):
         resolve_base("all-MiniLM-L6-v2")
 

@@ -40,6 +40,7 @@ def _need_target(path: Path | None, kinds: Sequence[str] = ()) -> None:
         raise ContractError("data.file", f"{path.name} cannot be written: {error.strerror or error}",
                             "the work would be lost at its end", "name a file in a folder that takes it") from None
 
+# %% ../../nbs/08_cluster/files.ipynb #f2ae18ba
 def _embedder(spec: PipelineSpec, model: str | None, rows: int) -> Callable[[Sequence[str]], np.ndarray]:
     encoder = load_encoder(model or spec.model.base, spec.model)
     return partial(encode, encoder, role="document", progress=rows > 1000)
@@ -85,6 +86,7 @@ def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels
                "coherence": coherence, "if poor": look, "labels": clusters.labels.tolist()}
     return content, _cluster_report(str(clusters.table(texts)), content)
 
+# %% ../../nbs/08_cluster/files.ipynb #15fea93f
 def _cluster_report(table: str, content: Mapping[str, Any]) -> str:
     unlabelled = content["without a label"]
     left_out = [f"{unlabelled} rows without a label are left out of the agreement"] if unlabelled else []

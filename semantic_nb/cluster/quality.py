@@ -95,6 +95,7 @@ def _nearest_rows(vectors: np.ndarray, k: int = 10) -> np.ndarray:
 # %% ../../nbs/08_cluster/quality.ipynb #40479a08
 _COLLAPSED, _HUBS, _PURE = 0.6, 5.0, 2.0  # far outside what sound spaces show in this chapter
 
+# %% ../../nbs/08_cluster/quality.ipynb #345847c6
 def space_check(vectors: np.ndarray, truth: Sequence[str] | None = None, seed: int = 1) -> list[Finding]:
     """`cluster.collapse`, `cluster.hubness` and, with labels, `cluster.neighbours`: does the space separate anything?
 
@@ -198,6 +199,7 @@ def _stored_answers(path: Path) -> _Answers:
         raise ContractError("cluster.answers", f"{path.name} is no file of answers: {what}",
                             "a score is not read from just any file", "delete it, or name another file") from None
 
+# %% ../../nbs/08_cluster/quality.ipynb #7a8b880a
 def read_answers(path: Path, sheet: Sequence[Question]) -> dict[int, int]:
     """The answers so far, empty if there are none.
 

@@ -143,6 +143,7 @@ def parts(corpus: Corpus, shares: Mapping[str, float], groups: np.ndarray | None
 # %% ../../nbs/02_data/loading.ipynb #5e0c6a0a
 SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n\s*\n")
 
+# %% ../../nbs/02_data/loading.ipynb #02afd395
 def pairs_from_documents(corpus: Corpus, rule: str, min_words: int = 4) -> PairSet:
     """Asymmetric pairs mined from documents.
 
@@ -223,17 +224,12 @@ class Domain:
     pairs: tuple[PairSet, ...]
     findings: tuple[Finding, ...] = field(repr=False)
 
-# %% ../../nbs/02_data/loading.ipynb #f54ef314
-def load_domain(spec: PipelineSpec) -> Domain:
-    """Corpus, judged splits and leak-free training pairs of a spec, at the scale of the profile. Raises one
-    `ContractError` for all files that cannot be meant: corpus, queries, judgments by split, pairs; and
-    `data.pairs` for sources of which the held-out queries leave nothing."""
-    need_inside(spec)
-    mistakes: list[ContractError] = []
-    queries, qrels, v = spec.folder / spec.data.queries, spec.folder / spec.data.qrels, spec.validation
-    whole = _attempt(mistakes, load_corpus, spec)
+# %% ../../nbs/02_data/loading.ipynb #39ca5f25
+def _judged_splits(spec: PipelineSpec, corpus: Corpus | None, mistakes: list[ContractError]) -> dict[str, Judged]:
+    "The judged questions of dev, test and production; what is wrong with them is added to `mistakes`."
+    v, qrels = spec.validation, spec.folder / spec.data.qrels
     files = {name: judgment_file(qrels, name) for name in (v.dev, v.test, v.production) if name}
-    splits = {name: _attempt(mistakes, read_judged, queries, file, whole)
+    splits = {name: _attempt(mistakes, read_judged, spec.folder / spec.data.queries, file, corpus)
               for name, file in files.items() if file.exists()}
     if missing := [file.name for file in files.values() if not file.exists()]:
         mistakes.append(ContractError(
@@ -241,6 +237,22 @@ def load_domain(spec: PipelineSpec) -> Domain:
             "a model is chosen on one set of judged questions and tested on others",
             "write them; or make dev and test from train.tsv: semantic-nb split SPEC --dev 0.2 --test 0.2; or remove "
             "production from the spec, if no questions of users are judged"))
+    return splits
+
+# %% ../../nbs/02_data/loading.ipynb #7b833494
+def _few_questions(name: str, split: Judged) -> Finding:
+    return Finding(f"validate.questions.{name}", "doubt", len(split.queries),
+                   f"{len(split.queries)} judged questions in {name}: too few for an interval", "judge more questions")
+
+# %% ../../nbs/02_data/loading.ipynb #f54ef314
+def load_domain(spec: PipelineSpec) -> Domain:
+    """Corpus, judged splits and leak-free training pairs of a spec, at the scale of the profile. Raises one
+    `ContractError` for all files that cannot be meant: corpus, queries, judgments by split, pairs; and
+    `data.pairs` for sources of which the held-out queries leave nothing."""
+    need_inside(spec)
+    mistakes: list[ContractError] = []
+    whole = _attempt(mistakes, load_corpus, spec)
+    splits = _judged_splits(spec, whole, mistakes)
     sources = [_attempt(mistakes, _pairs_of_source, source, spec, whole) for source in spec.data.pairs]
     if mistakes:
         raise ContractError.all_of(mistakes)
@@ -257,8 +269,6 @@ def load_domain(spec: PipelineSpec) -> Domain:
     pairs = tuple(clean.take(_by_hash(clean.anchors, limit)) for clean, _, _ in checked)
     findings = [_giant_group(groups.tolist()), *(one for _, finding, noted in checked for one in (*noted, finding))]
     findings += [split.finding(name) for name, split in splits.items()] + [whole.finding()] * bool(whole.empty)
-    findings += [Finding(f"validate.questions.{name}", "doubt", len(split.queries),
-                         f"{len(split.queries)} judged questions in {name}: too few for an interval",
-                         "judge more questions") for name, split in splits.items() if len(split.queries) < 3]
+    findings += [_few_questions(name, split) for name, split in splits.items() if len(split.queries) < 3]
     searched = sample_corpus(whole, splits.values(), Settings.current().documents)
     return Domain(spec, searched, splits, pairs, tuple(findings))

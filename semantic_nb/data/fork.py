@@ -116,5 +116,6 @@ def split_domain(spec: PipelineSpec, shares: Mapping[str, float]) -> dict[str, i
         os.replace(folder / f".{name}.partial", folder / f"{name}.tsv")
     return {name: len(part.qrels) for name, part in parts.items()}
 
+# %% ../../nbs/02_data/fork.ipynb #a57132e4
 def _bad_split(symptom: str, fix: str) -> ContractError:
     return ContractError("data.split", symptom, "a model is chosen on some judged questions, tested on others", fix)

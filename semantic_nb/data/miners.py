@@ -48,6 +48,7 @@ def miner_trouble(spec: PipelineSpec) -> Iterator[None]:
                             "name a corpus.jsonl, miner.py:FUNCTION beside the spec, or an entry point "
                             "semantic_nb.domains of a package") from error
 
+# %% ../../nbs/02_data/miners.ipynb #c7e9e0ee
 def load_miner(spec: PipelineSpec) -> tuple[Callable[[Path], object], str, Sequence[str]]:
     """The registered function that [data] corpus names, the SHA-256 of its module's source, and the packages whose
     documents it mines. Raises `ContractError`: `data.corpus`, `data.trust`. Nothing else is imported."""
@@ -83,6 +84,7 @@ def trust_miner(spec: PipelineSpec) -> PipelineSpec:
     note.touch()
     return spec
 
+# %% ../../nbs/02_data/miners.ipynb #81849621
 def _own_module(spec: PipelineSpec) -> tuple[ModuleType, bytes]:
     source, note = _read_miner(spec)
     if not note.is_file():

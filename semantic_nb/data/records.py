@@ -186,6 +186,7 @@ def _dropped_judgments(rows: Sequence[tuple[str, str, int]], gone: int, hopeless
               "pairs with two grades, of which the higher counts": sum(len(grades) > 1 for grades in given.values())}
     return {what: count for what, count in counts.items() if count}
 
+# %% ../../nbs/02_data/records.ipynb #3af3425f
 def _beside(names: Sequence[str], known: Collection[str] | None) -> str:
     "The first names, quoted, and one of the known ones: that which differs by blanks only, if there is one."
     some = ", ".join(map(repr, names[:3]))
@@ -253,6 +254,7 @@ def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: st
     `score`, the positives among them. Raises `ContractError`: as `positive_pairs`."""
     return positive_pairs(source, name, symmetry, {"anchor": anchor, "positive": positive, "negative": negative})[0]
 
+# %% ../../nbs/02_data/records.ipynb #a0bcdf4a
 def positive_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: str,
                    columns: Mapping[str, str | None]) -> "tuple[PairSet, tuple[Finding, ...]]":
     """Pairs or triplets, by the columns for `anchor`, `positive`, `negative` and `label`; and a finding that counts the

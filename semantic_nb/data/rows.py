@@ -53,6 +53,7 @@ def read_rows(path: Path, more: Mapping[str, Callable[[Path], list[dict]]] | Non
 def _lines(path: Path) -> str:
     return path.read_bytes().decode("utf-8-sig")
 
+# %% ../../nbs/02_data/rows.ipynb #009e114f
 def _read_json_lines(path: Path) -> list[dict]:
     rows = []
     for number, line in ((n, line) for n, line in enumerate(_lines(path).split("\n"), 1) if line.strip()):
@@ -203,6 +204,7 @@ _REMEDIES = {
                    "write one text or number there, or leave the column out; a list needs a row for each of its texts"),
     "data.qrels": ("a grade is a weight, and a metric counts with it", "correct the grade")}
 
+# %% ../../nbs/02_data/rows.ipynb #21ab57a2
 def _refusal(errors: list[dict], rows: Sequence[Mapping], name: str, fix: str) -> ContractError:
     "The refusal for the first of the `errors` of a validation, with the number of rows that have the same."
     number, *place = errors[0]["loc"]
@@ -226,6 +228,7 @@ _SHAPES = (("anchor", "positive", ("label", "score")), ("query", "positive", ("l
            ("question", "answer", ("label",)), ("question1", "question2", ("is_duplicate", "label")),
            ("sentence1", "sentence2", ("label", "score")))
 
+# %% ../../nbs/02_data/rows.ipynb #bc3a0d02
 def pair_columns(header: Collection[str], given: Mapping[str, str | None]) -> tuple[dict[str, str], str]:
     """Which column is `anchor`, `positive`, `negative`, `label`: those that are `given`, else of a known shape. Empty
     if there are no two sides. And a sentence on what was taken where the names are others."""

@@ -90,6 +90,7 @@ from ..encoder import bf16_context, encoder_identity, load_encoder
 from ..spec import ModelSpec
 from ..store import fingerprint, write_json
 
+# %% ../../nbs/05_loss/training.ipynb #678737af
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from sentence_transformers.base.evaluation import BaseEvaluator
@@ -201,6 +202,7 @@ def _read_checkpoint(folder: Path) -> Path:
 def _step(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
+# %% ../../nbs/05_loss/training.ipynb #0a3c3755
 def _whole_checkpoints(folder: Path) -> list[Path]:
     "The checkpoints from which a training can go on, newest first; what is broken is removed."
     best = {}
@@ -228,6 +230,7 @@ def _trained(make: Callable[[], "Trainer"], folder: Path) -> "Trainer":
             if checkpoint is None or trainer.state.global_step > _step(checkpoint):
                 raise
 
+# %% ../../nbs/05_loss/training.ipynb #b8aa7162
 def _train_stage(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, folder: Path) -> dict:
     trainer = _trained(partial(_trainer, base, pairs, stage, domain, folder), folder / "checkpoints")
     _write_history(trainer.state.log_history, trainer.args.metric_for_best_model, folder / "history.json")

@@ -571,7 +571,8 @@ def steps(code: str) -> int:
 
 
 GROWING = {
-    "ifs": lambda n: "".join(f"if x == {i}:\n    model = SentenceTransformer('a')\n" for i in range(n)) + "model.fit([])\n",
+    "ifs": lambda n: "".join(f"if x == {i}:\n    model = SentenceTransformer('a')\n" for i in range(n))
+    + "model.fit([])\n",
     "uses": lambda n: "model = SentenceTransformer('a')\nmodel = other()\n" + "model.encode(x)\n" * n,
     "bindings": lambda n: "model = load()\nmodel.encode(queries)\n" * n,
     "calls of one function": lambda n: ("def load():\n" + "    x = 1\n" * n + "    return SentenceTransformer('a')\n"

@@ -240,7 +240,8 @@ def main() -> None:
     draws = [int(number) for number in sys.argv[1:3]] or [100]
     content = trial(draws[0], draws[-1])
     write_json(Path(os.environ.get("OUT", RESULT)), content)
-    print(json.dumps([row for row in content["pure"] if any(row["alarms"].values()) or row["observed"] < row["draws"]], indent=1))
+    wrong = [row for row in content["pure"] if any(row["alarms"].values()) or row["observed"] < row["draws"]]
+    print(json.dumps(wrong, indent=1))
     print(json.dumps([row for row in content["mixed"] if row["found"] < row["draws"]], indent=1))
 
 
