@@ -1,5 +1,6 @@
 """Each thing that a builder reads has another key when it changes."""
 from dataclasses import replace
+from importlib.metadata import EntryPoint
 
 import pytest
 
@@ -143,6 +144,9 @@ def test_an_index_depends_on_documents_spec_questions_model_and_number_format(ke
 
 def test_a_mined_corpus_depends_on_its_miner(key, spec, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
+    offered = [EntryPoint("theirs", name, "semantic_nb.domains") for name in ("miner_a:mine", "miner_a:other",
+                                                                              "miner_b:mine")]
+    monkeypatch.setattr("semantic_nb.data.miners.entry_points", lambda group: offered)
     def mine(name, text):
         (tmp_path / f"{name}.py").write_text(text)
         return key(load_corpus, changed(spec, "data", corpus=f"{name}:mine"))
