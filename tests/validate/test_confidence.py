@@ -343,7 +343,7 @@ def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spe
     known = {"build": built, "measure_runs": runs, "load_encoder": base, "truncation_audit": audit, "_pictures": {}}
     for name, value in known.items():
         monkeypatch.setattr(pipeline, name, lambda *_, value=value, **__: value)
-    monkeypatch.setattr(cli, "_spec", lambda path: spec)
+    monkeypatch.setattr(cli, "_spec", lambda *_: spec)
     monkeypatch.setattr(cli, "_say", lambda as_json: lambda line: None)
     from typer.testing import CliRunner
     result = CliRunner().invoke(cli.app, ["run"])
