@@ -67,7 +67,8 @@ def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, d
 import hashlib
 import json
 import math
-from contextlib import AbstractContextManager
+import platform
+from contextlib import AbstractContextManager, suppress
 from functools import cache
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -75,7 +76,7 @@ from weakref import WeakKeyDictionary
 from .bases import _check_kind, resolve_base
 from .core import Settings
 from .spec import ModelSpec
-from .store import Artifact, fingerprint
+from .store import Artifact, fingerprint, write_json
 
 # %% ../nbs/04_encoder/integrity.ipynb #2d1c502d
 def _check_whole(model: "SentenceTransformer", path: str) -> None:
@@ -232,19 +233,26 @@ def bf16_context(device: str) -> AbstractContextManager:
     import torch
     kind = str(device).split(":")[0]
     claimed = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
-    pays = kind == "cpu" and claimed and _bf16_pays()
+    pays = kind == "cpu" and claimed and _bf16_pays(Settings.current().store)
     if kind == "cuda":
         pays = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.autocast(kind, dtype=torch.bfloat16) if pays else nullcontext()
 
 # %% ../nbs/04_encoder/integrity.ipynb #501006ac
 @cache
-def _bf16_pays() -> bool:
-    "Whether one thread of this processor multiplies at least 1.3 times as fast in bfloat16 as in float32."
+def _bf16_pays(store: Path) -> bool:
+    """Whether one thread of this processor multiplies at least 1.3 times as fast in bfloat16 as in float32: what the
+    store remembers, or else what is measured now."""
     import torch.utils.benchmark
+    note, processor = store / "bf16.json", f"{platform.processor() or platform.machine()}, torch {torch.__version__}"
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        return bool(json.loads(note.read_text(encoding="utf-8"))[processor])
     timers = (torch.utils.benchmark.Timer("a @ a", globals={"a": torch.ones(256, 256, dtype=dtype)})
               for dtype in (torch.bfloat16, torch.float32))
     half, full = (timer.blocked_autorange(min_run_time=0.02) for timer in timers)
+    with suppress(OSError):
+        store.mkdir(parents=True, exist_ok=True)
+        write_json(note, {processor: full.median > 1.3 * half.median})
     return full.median > 1.3 * half.median
 
 # %% ../nbs/04_encoder/integrity.ipynb #3c588eed

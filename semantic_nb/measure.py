@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from .core import ContractError
-
 from .output import Estimate
 from .data.records import Judged
 from .store import write_text

@@ -67,7 +67,7 @@ def prepare(folder: Path, seed: int) -> Soak:
 
 def child(soak: Soak, arguments: list[str], environment: dict[str, str]) -> tuple[int, int]:
     "A process of its own that runs the command, with all libraries already imported; its id, and where it writes."
-    from semantic_nb.cli import main
+    from semantic_nb.__main__ import main
     reading, writing = os.pipe()
     if pid := os.fork():
         os.close(writing)

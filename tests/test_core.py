@@ -1,7 +1,6 @@
 import pytest
 
 from semantic_nb.core import ContractError, Settings
-
 from semantic_nb.output import Table
 
 

@@ -191,8 +191,17 @@ def test_half_precision_needs_a_processor_that_claims_it_and_gains_by_it(monkeyp
     from semantic_nb import encoder
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: claims)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
-    monkeypatch.setattr(encoder, "_bf16_pays", lambda: pays)
+    monkeypatch.setattr(encoder, "_bf16_pays", lambda store: pays)
     assert isinstance(encoder.bf16_context("cpu"), nullcontext) != half
+
+
+def test_the_number_format_is_decided_once_for_a_store(tmp_path):
+    from semantic_nb import encoder
+    first = encoder._bf16_pays(tmp_path / "store")
+    (note,) = (tmp_path / "store").iterdir()
+    note.write_text(json.dumps({name: not pays for name, pays in json.loads(note.read_text()).items()}))
+    encoder._bf16_pays.cache_clear()
+    assert encoder._bf16_pays(tmp_path / "store") != first
 
 
 def test_a_pool_gives_the_same_vectors(model):

@@ -64,7 +64,6 @@ def cluster_texts(vectors: np.ndarray, texts: Sequence[str], method: str, k: int
 from dataclasses import dataclass, field
 
 from ..core import ContractError
-
 from ..output import Table
 
 # %% ../../nbs/08_cluster/grouping.ipynb #2be98a82

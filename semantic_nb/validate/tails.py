@@ -63,6 +63,13 @@ def truncation_by_role(model: "SentenceTransformer", roles: Mapping[str, Sequenc
             findings.append(Finding(id, "ok", 0, "this model reads texts of any length"))
     return findings
 
+# %% ../../nbs/09_validate/tails.ipynb #4e0b611a
+def _unknown_token(model: "SentenceTransformer") -> int | None:
+    "The number of the token for what is unknown; None if the tokenizer can write everything."
+    named = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
+    name = getattr(model.tokenizer, "unk_token", None) or getattr(named.model, "unk_token", None)
+    return model.tokenizer.get_vocab().get(name)
+
 # %% ../../nbs/09_validate/tails.ipynb #f99a3dc3
 _RUN_TOKENS, _COMMON_SHARE, _DRAWN_TEXTS, _FEWEST_TEXTS = 5, 0.1, 2000, 20
 
@@ -121,9 +128,3 @@ def unknown_tokens(model: "SentenceTransformer", texts: Sequence[str], role: str
     fix = "" if status == "ok" else ("take a base that knows the language, such as "
                                      "paraphrase-multilingual-MiniLM-L12-v2, or clean the characters that it lacks")
     return Finding(f"data.unknown_tokens.{role}", status, holders, evidence, fix)
-
-def _unknown_token(model: "SentenceTransformer") -> int | None:
-    "The number of the token for what is unknown; None if the tokenizer can write everything."
-    named = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
-    name = getattr(model.tokenizer, "unk_token", None) or getattr(named.model, "unk_token", None)
-    return model.tokenizer.get_vocab().get(name)

@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semantic_nb.core import Settings
-
 from semantic_nb.output import Table
 from semantic_nb.data.domain import SENTENCE_END, load_corpus, load_domain
 from semantic_nb.data.records import Corpus

@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semantic_nb.core import ContractError, Settings
-
 from semantic_nb.output import Estimate, Table
 from semantic_nb.measure import Run, bm25, compare, interval, judged_at, per_query
 from semantic_nb.store import write_json

@@ -28,7 +28,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semantic_nb.core import ContractError, Settings
-
 from semantic_nb.output import Table
 from semantic_nb.data.domain import (
     SENTENCE_END, held_out_documents, leak_free, load_corpus, load_domain, pairs_from_documents, sample_corpus)

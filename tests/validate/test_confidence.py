@@ -339,7 +339,7 @@ def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spe
     artifact = Artifact(Path("somewhere"), {})
     index = SearchIndex(None, (), {}, Path("index"))
     built = pipeline.Built(domain, Trained(artifact, artifact, gate, artifact), index)
-    audit = Audit(({"dim": 16, "value": 0.5, "low": 0.4, "high": 0.6, "kept": 1.0, "bytes": 64},), 16)
+    audit = Audit(({"dim": 16, "value": 0.5, "low": 0.4, "high": 0.6, "n": 30, "kept": 1.0, "bytes": 64},), 16)
     known = {"build": built, "measure_runs": runs, "load_encoder": base, "truncation_audit": audit, "_pictures": {}}
     for name, value in known.items():
         monkeypatch.setattr(pipeline, name, lambda *_, value=value, **__: value)
