@@ -30,7 +30,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium here: install 
 
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory) -> Path:
-    "A copy of the chapters, and ten documents with two dev and two test questions. Outputs would look like a finished run."
+    "The chapters without outputs, which would look like a finished run; ten documents, two dev and two test questions."
     folder = tmp_path_factory.mktemp("lab")
     shutil.copytree(ROOT / "nbs", folder / "nbs", ignore=shutil.ignore_patterns(".ipynb_checkpoints", "__pycache__"))
     shutil.copytree(ROOT / "tests" / "measurements", folder / "tests" / "measurements")  # chapter 05 reads them
