@@ -40,7 +40,6 @@ test-package: export SEMANTIC_NB_THREADS = 1
 test-package: $(VENV)/.installed
 	$(BIN)/python -m pytest --durations 12 tests
 
-test-chapters: export SEMANTIC_NB_PROFILE = tiny
 test-chapters: $(VENV)/.installed
 	$(BIN)/python -m pytest --durations 12 --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
 		--ignore nbs/solutions nbs
