@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 # %% ../nbs/10_diagnose/checks.ipynb #d407597e
-from .bases import resolve_base
 from .core import ContractError, Settings
 from .data.clicks import filter_clicks
 from .data.domain import load_corpus, load_domain
@@ -239,7 +238,7 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
     spec = load_spec() if Settings.current().spec else given.spec
     if model is None or isinstance(model, str):
         declared = spec.model if spec else _DEMO_MODEL
-        model = load_encoder(resolve_base(model or declared.base), declared)
+        model = load_encoder(model or declared.base, declared)
     findings = list(given.findings)
     for pairs in given.pairs:
         say(f"{pairs.name}: {len(pairs):,} pairs: symmetry, direction, mixture")

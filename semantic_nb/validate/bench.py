@@ -23,7 +23,6 @@ from ..data.domain import (
     Domain, held_out_documents, leak_free, pairs_from_documents, split_queries)
 from ..data.records import GOOD_SHARE, Corpus, Judged, PairSet, read_corpus, read_judged
 from ..data.rows import Number, Text, judgment_file, pair_columns, read_rows, typed_rows
-from ..bases import resolve_base
 from ..encoder import _PROMPT_NAMES, encode, load_encoder, search_sizes, truncate
 from ..loss.train import optimizer_steps
 from ..measure import _self_findings, bm25, p_text, per_query
@@ -85,7 +84,7 @@ def _model_text(spec: PipelineSpec) -> str:
     return f"{spec.model.base} at {spec.model.max_tokens} tokens"
 
 def _bench_models(spec: PipelineSpec, domain: Domain | None) -> "Iterator[tuple[str, SentenceTransformer]]":
-    yield "base", load_encoder(resolve_base(spec.model.base), spec.model)
+    yield "base", load_encoder(spec.model.base, spec.model)
     if domain:
         tuned = compress(learn_space(domain), domain)
         yield "tuned", load_encoder(str(tuned.path / "model"), spec.model)
