@@ -14,7 +14,7 @@ help:
 	@echo "make lab      JupyterLab on the chapters"
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
 	@echo "make bench    timings and sizes, to runs/bench.json"
-	@echo "make soak     kill runs at 100 random moments and run them again, figures to runs/soak.json"
+	@echo "make soak     kill runs at 100 random moments, damage artifacts and input; the figures that README shows"
 	@echo "make faults   inject every fault, write the table that the chapter on failures shows"
 	@echo "make results  the full profile with three seeds, and what each kind of pairs does, to data/pydocs; many hours"
 	@echo "              without an accelerator, goes on where it stopped; PEOPLE=FOLDER: a BEIR folder of people's questions"
@@ -66,8 +66,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python tests/measurements/cost.py
 
 soak: $(VENV)/.installed
-	rm -rf runs/soak
-	$(BIN)/python tests/soak.py runs/soak --kills 100 --out runs/soak.json
+	$(BIN)/python tests/reliability/soak.py
 
 faults: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/faults --write-table

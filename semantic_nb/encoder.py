@@ -250,8 +250,7 @@ def _bf16_pays(store: Path) -> bool:
     timers = (torch.utils.benchmark.Timer("a @ a", globals={"a": torch.ones(256, 256, dtype=dtype)})
               for dtype in (torch.bfloat16, torch.float32))
     half, full = (timer.blocked_autorange(min_run_time=0.02) for timer in timers)
-    with suppress(OSError):
-        store.mkdir(parents=True, exist_ok=True)
+    with suppress(ContractError):  # a store that cannot be written can still be read
         write_json(note, {processor: full.median > 1.3 * half.median})
     return full.median > 1.3 * half.median
 

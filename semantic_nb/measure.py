@@ -211,7 +211,7 @@ def _bm25_tokens(texts: Iterable[str]) -> list[list[str]]:
 
 # %% ../nbs/03_measure/runs.ipynb #0dc02c47
 def _one_word(id: str) -> str:
-    return re.sub(r"\s", lambda space: quote(space[0]), id)
+    return re.sub(r"\s|%(?=[0-9A-Fa-f]{2})", lambda sign: quote(sign[0]), id)
 
 # %% ../nbs/03_measure/runs.ipynb #d14cbd53
 @dataclass(frozen=True)
@@ -240,8 +240,8 @@ class Runs:
 
     def write(self, folder: Path) -> Path:
         """TREC run files (query, Q0, document, rank, score, system), one for each run: `split-system-dim.trec`. White
-        space in an id would be a further field, so it is percent-encoded; `urllib.parse.unquote` gives the id back."""
-        folder.mkdir(parents=True, exist_ok=True)
+        space in an id would be a further field, so it is percent-encoded, and a `%` that would then be read as such,
+        too; `urllib.parse.unquote` gives the id back."""
         for (system, dim, split), run in self.runs.items():
             name = f"{system}-{dim or 'words'}".replace(" ", "")
             lines = [f"{_one_word(query)} Q0 {_one_word(document)} {rank} {score:.6f} {name}\n"

@@ -27,7 +27,6 @@ def build(spec: PipelineSpec, say: Callable[[str], None] = print) -> "Built":
     trained = train(domain, say)
     say(f"index: {len(domain.corpus):,} documents, {Settings.current().profile} profile")
     built = Built(domain, trained, make_index(load_encoder(trained.path, spec.model), domain))
-    built.folder.mkdir(parents=True, exist_ok=True)
     write_json(built.folder / "served.json", {"made_from": _made_from(spec), "model": trained.shipped.path.name,
                                               "index": built.index.folder.name})
     return built

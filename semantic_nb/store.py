@@ -80,12 +80,15 @@ def _disk_trouble(what: str, errors: Sequence[int] = _DISK_ERRORS) -> Iterator[N
                             "free some space, move away what is in its place, or set another runs_dir") from error
 
 # %% ../nbs/plumbing/store.ipynb #2ec1e2a7
+_PLACE_ERRORS = (*_DISK_ERRORS, errno.ENOENT)  # some places, as /proc, say that what is made there does not exist
+
 @contextmanager
 def written_aside(path: Path) -> Iterator[Path]:
     """A path beside `path` with the same suffix, to write to: renamed to `path` when the block ends, removed if it
-    fails. Raises `ContractError` (`core.store`) for a disk that cannot be written."""
+    fails. Its folder is made. Raises `ContractError` (`core.store`) for a disk that cannot be written."""
     aside = path.with_name(f".{os.getpid()}.{path.name}")
-    with _disk_trouble(path.name, (*_DISK_ERRORS, errno.ENOENT)):
+    with _disk_trouble(path.name, _PLACE_ERRORS):
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield aside
             os.replace(aside, path)
@@ -110,7 +113,6 @@ def write_rows(rows: Sequence[Mapping], path: Path) -> Path:
                             "the kind of a file is read from its name", "name it by its kind")
     table = pd.DataFrame(rows)
     with written_aside(path) as aside:
-        path.parent.mkdir(parents=True, exist_ok=True)
         (table.to_csv if path.suffix == ".csv" else table.to_parquet)(aside, index=False)
     return path
 
@@ -153,11 +155,11 @@ class Artifact:
             package: metadata.version(package) for package in packages}}))
         path = Settings.current().store / f"{name}-{fingerprint(recipe)}"
         if not os.path.lexists(path):  # opening needs no lock, so a store on a read-only disk answers
-            with _disk_trouble(path.name):
+            with _disk_trouble(path.name, _PLACE_ERRORS):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                with FileLock(path.with_name(f".{path.name}.lock")):
-                    if not path.exists():
-                        return _build_aside(path, recipe, build, resumable)
+            with _disk_trouble(path.name), FileLock(path.with_name(f".{path.name}.lock")):
+                if not path.exists():
+                    return _build_aside(path, recipe, build, resumable)
         return cls.open(path, layer)
 
 # %% ../nbs/plumbing/store.ipynb #2acb9541

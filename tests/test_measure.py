@@ -173,10 +173,10 @@ def test_ids_with_white_space_survive_a_trec_run(tmp_path):
 
     import ir_measures
     from semantic_nb.measure import Runs
-    run = {"how to\tsort": {"my file.txt": 2.0, "a\u00a0b\nc": 1.0}, "50%": {"ü": 1.0}}
+    run = {"how to\tsort": {"my file.txt": 2.0, "a\u00a0b\nc": 1.0}, "50%": {"ü": 1.0, "my%20file": 0.5}}
     Runs({("base", 8, "test"): run}, {}, "nDCG@10").write(tmp_path)
     lines = (tmp_path / "test-base-8.trec").read_text(encoding="utf-8").splitlines()
-    assert len(lines) == 3 and all(len(line.split()) == 6 for line in lines)
+    assert len(lines) == 4 and all(len(line.split()) == 6 for line in lines)
     read = [(unquote(row.query_id), unquote(row.doc_id), row.score)
             for row in ir_measures.read_trec_run(str(tmp_path / "test-base-8.trec"))]
     assert read == [(query, document, score) for query, hits in run.items() for document, score in hits.items()]

@@ -217,7 +217,6 @@ def read_answers(path: Path, sheet: Sequence[Question]) -> dict[int, int]:
 # %% ../../nbs/08_cluster/quality.ipynb #f90aeb04
 def _write_answers(path: Path, sheet: Sequence[Question], answers: Mapping[int, int]) -> None:
     result = score_answers(sheet, answers)
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, {"sheet": _sheet_name(sheet), "answers": dict(answers), "share": result.share.value,
                       "low": result.share.low, "high": result.share.high, "n": result.share.n,
                       "chance": result.chance, "text": str(result)})

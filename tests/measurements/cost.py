@@ -2,7 +2,7 @@
 
     python tests/measurements/cost.py            everything, to runs/bench.json (half an hour)
     python tests/measurements/cost.py search     one part, as JSON: search, encode, bf16, start, run, communities,
-                                                 agglomerative, near-copies or data
+                                                 agglomerative, near-copies, data, cluster or long-line
 
 Timings on shared machines are noise. Ratios of two things timed in turns are far less so, because whatever slows the
 machine slows both. Each part runs in a process of its own, so that its peak of memory is its own as well.
@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -127,23 +127,47 @@ def run_cost() -> dict:
     return {"seconds": seconds, "peak_gib": peak_gib(resource.RUSAGE_CHILDREN)}
 
 
-def data_check_cost(count: int = 100_000) -> dict:
-    "Seconds and peak memory (GiB) of `semantic-nb data` on `count` pairs: a sentence, and its beginning as a question."
-    texts = recombined(sentences(load_corpus(load_spec()), count).texts, count)
+def command_cost(command: str, rows: Iterable[dict], *options: str) -> dict:
+    "Seconds, peak memory (GiB) and what was said, of a command that reads a JSONL file of these rows."
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "pairs.jsonl"
+        path = Path(folder) / "rows.jsonl"
         with open(path, "w", encoding="utf-8") as file:
-            for text in texts:
-                question = f"how to {' '.join(text.split()[:6]).lower()}?"
-                file.write(json.dumps({"anchor": question, "positive": text}) + "\n")
+            file.writelines(json.dumps(row) + "\n" for row in rows)
         start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "semantic_nb", "data", str(path), "--json"],
+        done = subprocess.run([sys.executable, "-m", "semantic_nb", command, str(path), "--json", *options],
                               capture_output=True, text=True)
         seconds = time.perf_counter() - start
     if done.returncode not in (0, 1):
         raise RuntimeError(done.stderr[-500:])
-    return {"pairs": count, "seconds": seconds, "peak_gib": peak_gib(resource.RUSAGE_CHILDREN),
-            "checks": len(json.loads(done.stdout))}
+    return {"seconds": seconds, "peak_gib": peak_gib(resource.RUSAGE_CHILDREN), "said": json.loads(done.stdout)}
+
+
+def counted(cost: dict, **counts: int) -> dict:
+    "The cost with what was counted in place of what was said."
+    return counts | {name: value for name, value in cost.items() if name != "said"}
+
+
+def data_check_cost(count: int = 200_000) -> dict:
+    "`semantic-nb data` on `count` pairs: a sentence, and its beginning as a question."
+    texts = recombined(sentences(load_corpus(load_spec()), count).texts, count)
+    rows = ({"anchor": f"how to {' '.join(text.split()[:6]).lower()}?", "positive": text} for text in texts)
+    cost = command_cost("data", rows)
+    return counted(cost, pairs=count, checks=len(cost["said"]))
+
+
+def cluster_command_cost(count: int = 50_000, k: int = 100) -> dict:
+    "`semantic-nb cluster` on `count` texts, which it encodes first."
+    texts = recombined(sentences(load_corpus(load_spec()), count).texts, count)
+    return counted(command_cost("cluster", ({"text": text} for text in texts), "-k", str(k)), texts=count, k=k)
+
+
+def long_line_cost(megabytes: int = 10) -> dict:
+    "`semantic-nb data` on a file of pairs in which one text is a line of so many megabytes."
+    texts = sentences(load_corpus(load_spec()), 100).texts
+    long = " ".join(texts)
+    long = (long * (megabytes * 2**20 // len(long) + 1))[:megabytes * 2**20]
+    rows = [{"anchor": a, "positive": b} for a, b in zip(texts, [long, *texts[:-1]])]
+    return counted(command_cost("data", rows), megabytes=megabytes, pairs=len(rows))
 
 
 # --- many texts
@@ -245,7 +269,9 @@ PARTS = {"search": ("search, 100,000 x 128", search_cost),
          "communities": ("communities", community_cost),
          "agglomerative": ("agglomerative", agglomerative_cost),
          "near-copies": ("near-copies, 100,000 x 100,000", near_copy_cost),
-         "data": ("data check, 100,000 pairs", data_check_cost)}
+         "data": ("data check, 200,000 pairs", data_check_cost),
+         "cluster": ("cluster, 50,000 texts", cluster_command_cost),
+         "long-line": ("data check, a line of 10 MB", long_line_cost)}
 
 
 def alone(part: str) -> dict:

@@ -1,36 +1,32 @@
 """Kills `semantic-nb run` at random moments and runs it again, until it has survived so many kills.
 
-    python tests/soak.py FOLDER --kills 100 --seed 1 --out soak.json
-
-FOLDER gets a model of one layer and the domain `repairs` of tests/foreign.py. First a run of another seed is finished:
-the previous artifacts, which have to answer after every kill as before. Then a run that nobody interrupts: the control.
-Then runs that are killed with SIGKILL, SIGINT or SIGTERM, each a random time after its first line, early moments more
-often than late ones. The libraries are imported once; each run is a process of its own, forked from there.
-A run that is not killed in time has ended: its weights and its index are compared with the
-control's, its artifacts are removed, and the next cycle begins.
+`survive` gives its folder a model of one layer and the domain `repairs` of tests/foreign.py. First a run of another
+seed is finished: the previous artifacts, which have to answer after every kill as before. Then a run that nobody
+interrupts: the control. Then runs that are killed with SIGKILL, SIGINT or SIGTERM. Each draws a phase, then a moment in
+the time that this phase took the control; where its work is in the store already, the kill falls into a later phase.
+The libraries are imported once; each run is a process of its own, forked from there. A run that is not killed in time
+has ended: its weights and its index are compared with the control's, its artifacts are removed, and the next cycle
+begins.
 """
-import argparse
 import json
 import os
 import random
 import shutil
 import signal
-import sys
 import threading
 import time
-import traceback
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-os.environ |= {"HF_HUB_OFFLINE": "1", "TQDM_DISABLE": "1", "OMP_NUM_THREADS": "1"}
-
 from foreign import make_domain, make_model
+from reliability.forked import fork_command, import_libraries
 
+ROOT = Path(__file__).resolve().parents[2]
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 EXITS = {-signal.SIGKILL, -signal.SIGTERM, 128 + signal.SIGINT}
+PHASES = ("data:", "model: stage 1", "model: stage 2", "model: gate", "index:", "cluster:", "validate:")  # first words
 TOLERANCE = 1e-3  # of a weight or of a number of a vector; what half precision would leave, see `compare`
 
 
@@ -39,7 +35,7 @@ class Soak:
     "The domain, the store that suffers, and what has been counted."
     folder: Path
     random: random.Random
-    typical: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)  # of each phase of the last run that was not to be killed
     counts: Counter = field(default_factory=Counter)
     largest: Counter = field(default_factory=Counter)
 
@@ -56,71 +52,52 @@ def prepare(folder: Path, seed: int) -> Soak:
     "The domain, the previous artifacts and the control. Each of the two runs has to end well."
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(ROOT / "settings.ini", folder / "settings.ini")
-    make_domain(folder / "repairs", make_model(folder / "model").resolve())
+    spec = make_domain(folder / "repairs", make_model(folder / "model").resolve())
+    spec.write_text(spec.read_text(encoding="utf-8").replace("epochs = 1", "epochs = 8"), encoding="utf-8")
     soak = Soak(folder, random.Random(seed))
     for runs, run_seed, command in (("runs", 2, ("search", "my tap drips", "--spec")), ("control", 1, ("run",))):
         code, lines, _ = run(soak, runs, run_seed, command=command)
         assert code == 0, lines[-20:]
-        print(f"{runs}: {soak.typical:.0f} s", flush=True)
+        print(f"{runs}: {sum(soak.seconds.values()):.0f} s", flush=True)
     return soak
 
 
-def child(soak: Soak, arguments: list[str], environment: dict[str, str]) -> tuple[int, int]:
-    "A process of its own that runs the command, with all libraries already imported; its id, and where it writes."
-    from semantic_nb.__main__ import main
-    reading, writing = os.pipe()
-    if pid := os.fork():
-        os.close(writing)
-        return pid, reading
-    code = 1
-    try:
-        os.dup2(writing, 1), os.dup2(writing, 2), os.chdir(soak.folder)
-        sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", closefd=False, buffering=1)
-        os.environ |= environment
-        sys.argv = ["semantic-nb", *arguments]
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        main()
-        code = 0
-    except SystemExit as end:
-        code = int(end.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush(), sys.stderr.flush()
-        os._exit(code)
+def phase_of(line: str) -> str | None:
+    return next((phase for phase in PHASES if line.startswith(phase)), None)
 
 
-def run(soak: Soak, runs: str, seed: int, delay: float | None = None, how: int = 0,
+def run(soak: Soak, runs: str, seed: int, phase: str | None = None, delay: float = 0, how: int = 0,
         command: tuple[str, ...] = ("run",)) -> tuple[int, list[str], str]:
-    "One `semantic-nb run`, killed `delay` seconds after its first line; exit code, lines, and the phase it was in."
-    pid, reading = child(soak, [*command, str(soak.spec)], {
+    "One `semantic-nb run`, killed `delay` seconds after a phase began; exit code, lines, and the phase it was in."
+    pid, reading = fork_command(soak.folder, [*command, str(soak.spec)], {
         "SEMANTIC_NB_RUNS_DIR": str(soak.folder / runs), "SEMANTIC_NB_SEED": str(seed),
         "SEMANTIC_NB_THREADS": "1", "SEMANTIC_NB_PROFILE": "tiny"})
-    lines, timer, at, began = [], None, "", time.time()
+    lines, began, timer, at = [], {}, None, ""
 
     def kill() -> None:
         nonlocal at
-        at = next((line.split(",")[0] for line in reversed(lines) if line.split(":")[0] in PHASES), "")
-        os.kill(pid, how)
+        at = list(began)[-1]
+        with suppress(ProcessLookupError):
+            os.kill(pid, how)
 
     with open(reading, encoding="utf-8", errors="replace") as output:
         for line in output:
             lines.append(line.rstrip())
-            if delay is not None and timer is None and line.startswith("data:"):
+            if reached := phase_of(line):
+                began.setdefault(reached, time.time())
+            if phase and reached == phase and timer is None:
                 timer = threading.Timer(delay, kill)
                 timer.start()
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     if timer:
         timer.cancel()
-    if delay is None:
-        soak.typical = time.time() - began
+    if phase is None:
+        soak.seconds = {name: end - start for (name, start), end in
+                        zip(began.items(), [*list(began.values())[1:], time.time()])}
     shown = any("Traceback" in line for line in lines)
     soak.counts["Ctrl-C that a library swallowed"] += shown and code == 0  # numba does, and the run goes on to its end
     assert code == 0 or not shown, "\n".join(lines)
     return code, lines, at
-
-
-PHASES = ("data", "model", "index", "cluster", "validate")
 
 
 def previous_answers(soak: Soak) -> list:
@@ -180,17 +157,17 @@ def half_checkpoints(soak: Soak) -> int:
                for path in (soak.folder / "runs" / "store").glob(".*/checkpoints/checkpoint-*"))
 
 
-def soak(folder: Path, kills: int, seed: int) -> dict:
+def survive(folder: Path, kills: int, seed: int) -> dict:
     "Survive `kills` kills; the figures."
-    import faiss, sentence_transformers, umap, semantic_nb.pipeline  # noqa: E401,F401  once, not in every process
+    import_libraries()
     started, soaked = time.time(), prepare(folder, seed)
     shutil.copy(folder / "runs" / "repairs-tiny" / "served.json", folder / "served.json")
-    keep, before = set(artifacts(folder / "runs")), previous_answers(soaked)
+    keep, before, usual = set(artifacts(folder / "runs")), previous_answers(soaked), dict(soaked.seconds)
     phases, signals, done = Counter(), Counter(), 0
     while True:
         how = soaked.random.choice(SIGNALS)
-        delay = soaked.random.random() ** 3 * soaked.typical if done < kills else None
-        code, lines, at = run(soaked, "runs", 1, delay, how)
+        phase = soaked.random.choice(PHASES) if done < kills else None
+        code, lines, at = run(soaked, "runs", 1, phase, soaked.random.random() * usual.get(phase, 0), how)
         for line in lines:
             soaked.counts["resumed"] += "goes on from checkpoint" in line
             soaked.counts["started again"] += "no checkpoint is whole" in line
@@ -212,16 +189,3 @@ def soak(folder: Path, kills: int, seed: int) -> dict:
     return {"kills": done, "by phase": dict(phases), "by signal": dict(signals), **soaked.counts,
             "orphans": len(orphans), "largest difference": dict(soaked.largest), "tolerance": TOLERANCE, "seed": seed,
             "seconds": round(time.time() - started)}
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--out", type=Path)
-    chosen = parser.parse_args()
-    figures = soak(chosen.folder.resolve(), chosen.kills, chosen.seed)
-    print(json.dumps(figures, indent=1))
-    if chosen.out:
-        chosen.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
