@@ -17,7 +17,7 @@ from pathlib import Path
 from .cli import app
 from .core import ContractError, Settings
 from .store import to_json
-from .output import printable
+from .output import printable, printable_json
 
 # %% ../nbs/plumbing/boundary.ipynb #9ad79438
 _LAYERS = {"encoder": "model", "measure": "validate", "checks": "data", "brief": "pipeline", "output": "core",
@@ -82,7 +82,7 @@ def _tell(error: Exception, shown: bool) -> int:
     if shown:
         traceback.print_exception(error)
     if "--json" in sys.argv:
-        print(to_json({"error": refusal.as_dict()}))
+        print(printable_json(to_json({"error": refusal.as_dict()})))
     else:
         print(printable(refusal), file=sys.stderr)
     return _REFUSED if foreseen else _UNFORESEEN

@@ -63,7 +63,11 @@ def _cached(name: str) -> Path | None:
 
 # %% ../nbs/04_encoder/bases.ipynb #2cc96034
 def _check_kind(model: "SentenceTransformer", path: str) -> None:
-    "Refuse what loads and is no sentence encoder."
+    "Refuse what loads and is no sentence encoder, or one that compares in a way that is not searched here."
+    if model.similarity_fn_name not in (None, "cosine", "dot"):
+        raise ContractError("model.similarity", f"{Path(path).name} compares by {model.similarity_fn_name}",
+                            "a search by cosine or inner product would put the documents into another order",
+                            "name a base that was trained for cosine or dot")
     name, folder = Path(path).name, Path(path) if os.path.isdir(path) else _cached(path)
     config = getattr(getattr(model[0], "model", None), "config", None)
     kind = (getattr(config, "architectures", None) or [""])[0]

@@ -291,7 +291,7 @@ def _clusters_text(content: Mapping) -> str:
     clusters, sheet = content["clusters"], content["clusters"]["sheet"]
     parts = ["## Clusters", f"{clusters['documents']:,} served documents in {clusters['count']} clusters by "
              f"{clusters['method']} ({clusters['how']}), {clusters['outside']:,} in none; the cluster of each document "
-             f"stands in clusters.csv. What to do if they look poor: {clusters['if poor']}.",
+             f"stands in clusters.csv. If they look poor, {clusters['if poor']}.",
              str(Table(clusters["rows"]))]
     if shares := clusters["together"]:
         parts.append(f"In one cluster (shares with 95 % intervals): {shares['same']} pairs labelled the same, "

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -104,6 +104,25 @@ class DataSource:
     spec: PipelineSpec | None = None
 
 # %% ../nbs/10_diagnose/checks.ipynb #15ef8b92
+_OPTIONS = {"spec": (), "folder": ("symmetry", "split"), "file": ("symmetry", "columns"), "object": ("symmetry",)}
+
+def _kind_of(source: Any) -> str:
+    "Which of the `_OPTIONS` a source is; a folder with a spec.toml is the spec."
+    if not isinstance(source, (str, Path)):
+        return "object"
+    path = Path(source)
+    spec = path.name == "spec.toml" or (path / "spec.toml").is_file()
+    return "spec" if spec else "folder" if path.is_dir() else "file"
+
+def _need_readers(sources: Sequence[Any], options: Mapping[str, Any]) -> None:
+    "Refuse an option that none of these sources reads."
+    kinds = [_kind_of(source) for source in sources]
+    read = {option for kind in kinds for option in _OPTIONS[kind]}
+    if unread := [option for option, value in options.items() if value and option not in read]:
+        raise ContractError("data.options", f"{' and '.join(unread)} given for a {' and a '.join(kinds)}",
+                            "what is given and not read looks as if it had been followed",
+                            "leave it out; a spec and a BEIR folder say these things themselves")
+
 def read_data_source(path: Path, symmetry: str = "", split: str = "",
                      columns: Mapping[str, str | None] | None = None) -> DataSource:
     """Read a spec, a folder or a file.
@@ -114,11 +133,12 @@ def read_data_source(path: Path, symmetry: str = "", split: str = "",
         columns: in a file, the column of `anchor`, `positive`, `negative`, `label` or `text` that has another name.
     """
     path = Path(path)
-    if path.name == "spec.toml" or (path / "spec.toml").is_file():
-        spec = load_spec(path if path.is_file() else path / "spec.toml")
+    kind = _kind_of(path)
+    if kind == "spec":
+        spec = load_spec(path)
         domain = load_domain(spec)
         return DataSource(spec.name, domain.pairs, {}, domain.corpus, domain.splits, domain.findings, spec)
-    return _beir_source(path, symmetry, split) if path.is_dir() else _file_source(path, symmetry, columns or {})
+    return _beir_source(path, symmetry, split) if kind == "folder" else _file_source(path, symmetry, columns or {})
 
 # %% ../nbs/10_diagnose/checks.ipynb #6361997c
 def _beir_source(folder: Path, symmetry: str, split: str) -> DataSource:
@@ -228,14 +248,17 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
         columns: in a file, the column of `anchor`, `positive`, `negative`, `label` or `text` that has another name.
         because: why the pairs are right; what is inferred from them is then a doubt and no failure.
         model: counts tokens, looks for false negatives; loaded, or its folder or name. None: the spec's base.
-    Raises `data.symmetry` for an unknown symmetry, `data.source` for no source, and what the readers refuse.
+    Raises `data.symmetry` for an unknown symmetry, `data.source` for no source, `data.options` for an option that no
+    source reads, and what the readers refuse.
     """
     if symmetry not in ("", "symmetric", "asymmetric"):
         raise ContractError("data.symmetry", f"symmetry {symmetry!r}", "a relation has one symmetry",
                             "symmetric, asymmetric, or leave it out")
+    _need_readers([one for one in (source, against) if one is not None],
+                  {"symmetry": symmetry, "split": split, "columns": any((columns or {}).values())})
     given = _as_source(source, symmetry, split, columns)
     known = None if against is None else _as_source(against, symmetry, split, columns)
-    spec = load_spec() if Settings.current().spec else given.spec
+    spec = given.spec or (load_spec() if Settings.current().spec else None)
     if model is None or isinstance(model, str):
         declared = spec.model if spec else _DEMO_MODEL
         model = load_encoder(model or declared.base, declared)

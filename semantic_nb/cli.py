@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 
 from .core import Settings
-from .output import printable
+from .output import printable, printable_json
 from .store import to_json
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def _ask_with(say: Callable[..., None]) -> Callable[[str], str]:
     return ask
 
 def _show(content: Any, as_json: bool, text: str) -> None:
-    print(to_json(content) if as_json else printable(text))
+    print(printable_json(to_json(content)) if as_json else printable(text))
 
 # %% ../nbs/plumbing/cli.ipynb #fcecaea9
 @app.command("check")
@@ -71,9 +71,11 @@ def _check_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJs
     from semantic_nb.checks import require_pairs
     from semantic_nb.data.domain import load_domain
     from semantic_nb.data.records import findings_table
+    from semantic_nb.encoder import load_encoder
     decided = _spec(spec, trust)
     domain = load_domain(decided)
     findings = [*domain.findings, *require_pairs(domain.pairs, decided)]
+    load_encoder(decided.model.base, decided.model)  # refuses a base that is not what the spec says
     tables = {"map": pipeline_map(decided), "checklist": checklist(), "findings": findings_table(findings)}
     _show({name: table.rows for name, table in tables.items()}, as_json, "\n\n".join(map(str, tables.values())))
 

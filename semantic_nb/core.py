@@ -114,7 +114,7 @@ def _read_ini(root: Path) -> dict[str, dict[str, str]]:
     "The sections of settings.ini, `run` first."
     file = configparser.ConfigParser(inline_comment_prefixes=("#",), interpolation=None)
     try:
-        file.read(root / "settings.ini", encoding="utf-8")
+        file.read(root / "settings.ini", encoding="utf-8-sig")
         return {"run": dict(file["run"])} | {name: dict(file[name]) for name in file.sections()}
     except (configparser.Error, UnicodeDecodeError, KeyError) as error:
         raise ContractError("core.settings", f"settings.ini cannot be used: {error}",

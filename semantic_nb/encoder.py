@@ -76,7 +76,7 @@ from weakref import WeakKeyDictionary
 from .bases import _check_kind, resolve_base
 from .core import Settings
 from .spec import ModelSpec
-from .store import Artifact, fingerprint, write_json
+from .store import Artifact, fingerprint, read_object, write_json
 
 # %% ../nbs/04_encoder/integrity.ipynb #2d1c502d
 def _check_whole(model: "SentenceTransformer", path: str) -> None:
@@ -111,10 +111,7 @@ def _check_whole(model: "SentenceTransformer", path: str) -> None:
 # %% ../nbs/04_encoder/integrity.ipynb #d2fb4cd3
 def _facts(path: str) -> dict:
     "What the store knows of a model that was made here; empty for any other."
-    try:
-        facts = json.loads((Path(path).parent / "manifest.json").read_text(encoding="utf-8"))["facts"]
-    except (OSError, ValueError, TypeError, LookupError, RecursionError):
-        return {}
+    facts = read_object(Path(path).parent / "manifest.json").get("facts")
     return facts if isinstance(facts, dict) else {}
 
 # %% ../nbs/04_encoder/integrity.ipynb #d4fa7156
@@ -158,11 +155,24 @@ def _load(path: str, device: str | None) -> "SentenceTransformer":
         model = SentenceTransformer(path, device=device).float()
     except Exception as error:
         raise ContractError("model.base", f"{Path(path).name} cannot be loaded: {type(error).__name__}: "
-                            f"{(str(error).strip() or 'no message').splitlines()[0]}",
+                            f"{(str(error).strip() or 'no message').splitlines()[0].partition(' For details')[0]}",
                             "there is nothing to tune or to serve",
                             "check the folder, or the name and the network") from None
     _check_kind(model, path)
+    _check_length(model, path)
     return model
+
+def _check_length(model: "SentenceTransformer", path: str) -> None:
+    "Refuse a number of tokens that is none, or that the weights have no places for."
+    limit, config = model.max_seq_length, getattr(getattr(model[0], "model", None), "config", None)
+    places = getattr(config, "max_position_embeddings", None)
+    if limit in (None, math.inf):  # the spec says how many; a static embedding reads all of a text
+        return
+    if not isinstance(limit, int) or limit < 1 or isinstance(places, int) and 0 < places < limit:
+        raise ContractError("model.length", f"{Path(path).name} says that it reads {limit!r} tokens"
+                            + (f", its weights have {places} places" if isinstance(places, int) else ""),
+                            "a longer text would break it, or be cut at another place than is said",
+                            "correct max_seq_length in sentence_bert_config.json of its folder")
 
 # %% ../nbs/04_encoder/integrity.ipynb #d2f4f92c
 def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None,
@@ -175,8 +185,8 @@ def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None,
     Raises:
         ContractError: `model.base` if it cannot be loaded or is no encoder, `model.pooling` if it does not say how it
             pools, `model.tokenizer` or `model.weights` if parts are missing, `model.changed` if a shipped model
-            is not what was shipped, `model.prompts` if it has prompts of which the spec says nothing, `model.dims` or
-            `model.similarity` if it is not what the spec says.
+            is not what was shipped, `model.prompts` if it has prompts of which the spec says nothing, `model.dims`,
+            `model.length` or `model.similarity` if it is not what the spec says or cannot be served.
     """
     path, device = resolve_base(name), Settings.current().device
     key = (path, device, spec and spec.model_dump_json(), _files_stamp(path))
@@ -199,8 +209,13 @@ def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None,
 # %% ../nbs/04_encoder/integrity.ipynb #b71431b1
 def _declare(model: "SentenceTransformer", path: str, spec: ModelSpec) -> None:
     "Make the loaded model what the spec says, or refuse it where it is something else."
-    if (limit := model.max_seq_length or spec.max_tokens) != math.inf:  # a static embedding reads all of a text
-        model.max_seq_length = min(spec.max_tokens, limit)
+    limit = model.max_seq_length or spec.max_tokens
+    if limit != math.inf:  # a static embedding reads all of a text
+        if spec.max_tokens > limit:
+            raise ContractError("model.length",
+                                f"the spec says {spec.max_tokens} tokens, the model reads at most {limit}",
+                                "what comes after these is not read, whatever the spec says", f"max_tokens = {limit}")
+        model.max_seq_length = spec.max_tokens
     _check_prompts(model, spec)
     model.prompts = {"query": "", "document": "", **spec.prompts}
     if (width := model.get_embedding_dimension()) != spec.dims[0]:
@@ -245,8 +260,8 @@ def _bf16_pays(store: Path) -> bool:
     store remembers, or else what is measured now."""
     import torch.utils.benchmark
     note, processor = store / "bf16.json", f"{platform.processor() or platform.machine()}, torch {torch.__version__}"
-    with suppress(OSError, ValueError, TypeError, KeyError):
-        return bool(json.loads(note.read_text(encoding="utf-8"))[processor])
+    if processor in (known := read_object(note)):
+        return bool(known[processor])
     timers = (torch.utils.benchmark.Timer("a @ a", globals={"a": torch.ones(256, 256, dtype=dtype)})
               for dtype in (torch.bfloat16, torch.float32))
     half, full = (timer.blocked_autorange(min_run_time=0.02) for timer in timers)

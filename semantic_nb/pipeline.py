@@ -27,8 +27,9 @@ def build(spec: PipelineSpec, say: Callable[[str], None] = print) -> "Built":
     trained = train(domain, say)
     say(f"index: {len(domain.corpus):,} documents, {Settings.current().profile} profile")
     built = Built(domain, trained, make_index(load_encoder(trained.path, spec.model), domain))
-    write_json(built.folder / "served.json", {"made_from": _made_from(spec), "model": trained.shipped.path.name,
-                                              "index": built.index.folder.name})
+    serves = {"made_from": _made_from(spec), "model": trained.shipped.path.name, "index": built.index.folder.name}
+    if read_object(note := built.folder / "served.json") != serves:  # a finished store may lie on a read-only disk
+        write_json(note, serves)
     return built
 
 # %% ../nbs/11_pipeline.ipynb #9e1e34da
@@ -51,7 +52,6 @@ def run(spec: PipelineSpec | None = None, say: Callable[[str], None] = print) ->
     return Report(built.folder, content)
 
 # %% ../nbs/11_pipeline/report.ipynb #3d42d9d4
-import json
 import platform
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -74,7 +74,9 @@ from .encoder import corpus_vectors, encode, search_sizes, truncate
 from .index import SearchIndex, open_index
 from .measure import Runs, _self_findings, _without_self, bm25, holm
 from .model import Gate, Trained
-from .store import Artifact, file_hash, fingerprint, write_json, write_rows, write_text, written_aside
+from .output import printable
+from .store import (
+    Artifact, file_hash, fingerprint, read_object, write_json, write_rows, write_text, written_aside)
 from .validate.audit import Audit, comparison_row, draw_audit, draw_map, evaluate, space_map
 from .validate.confidence import how_sure, production_warning
 
@@ -194,12 +196,13 @@ def read_report(spec: PipelineSpec | None = None) -> Report:
     "The report of the last run, as it lies there. Raises `ContractError` (`pipeline.report`) if there is none."
     spec = spec or load_spec()
     folder = run_folder(spec)
-    try:
-        return Report(folder, json.loads((folder / "report.json").read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        raise ContractError("pipeline.report",
-                            f"{spec.name} has no readable report in the {Settings.current().profile} profile",
-                            "there is nothing to print", "semantic-nb run") from None
+    content = read_object(folder / "report.json")
+    if {"gate", "clusters", "coherence"} <= set(content) and (folder / "report.md").is_file():
+        return Report(folder, content)
+    raise ContractError("pipeline.report",
+                        f"{spec.name} has no readable report in the {Settings.current().profile} profile",
+                        "there is nothing to print", "semantic-nb run")
+
 
 # %% ../nbs/11_pipeline/report.ipynb #dbb0d5e5
 def diagnose_run(spec: PipelineSpec | None = None, say: "Callable[[str], None]" = print) -> Diagnosis:
@@ -268,7 +271,7 @@ def _map(built: Built, path: Path) -> dict:
     points, trust = space_map(vectors[rows], settings.seed)
     picture, axes = figure(6 * len(keys), 5.5, columns=len(keys))
     for ax, key in zip(np.atleast_1d(axes), keys):
-        labels = [str(corpus.metadata[row].get(key, "documents")) for row in rows]
+        labels = [printable(corpus.metadata[row].get(key, "documents")) for row in rows]
         draw_map(points, labels, f"by {key}" if key else "documents", ax)
         ax.grid(False)
     _save(picture, path)
@@ -307,10 +310,8 @@ class Served:
 def open_run(spec: PipelineSpec | None = None) -> Served:
     "What the last run of this spec serves; what is missing or out of date is built."
     spec = spec or load_spec()
-    note = run_folder(spec) / "served.json"
-    last = json.loads(note.read_text(encoding="utf-8")) if note.is_file() else {}
-    store = Settings.current().store
-    there = all((store / last.get(name, "none")).is_dir() for name in ("model", "index"))
+    last, store = read_object(run_folder(spec) / "served.json"), Settings.current().store
+    there = all((store / str(last.get(name, "none"))).is_dir() for name in ("model", "index"))
     if there and last.get("made_from") == _made_from(spec):
         shipped = Artifact.open(store / last["model"], "model")
         model = load_encoder(str(shipped.path / "model"), spec.model)

@@ -305,7 +305,7 @@ def _cluster_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
 # %% ../nbs/01_spec/rules.ipynb #063a2c89
 def _section_mistake(problem: Mapping[str, Any]) -> ContractError:
     section, *keys = map(str, problem["loc"])
-    where = [_LAYER_OF.get(section, section), *keys]
+    where = [_LAYER_OF.get(section, section), *keys] if keys else ["spec", section]
     bad_value = f"{problem['msg']} (found {problem['input']!r:.200})", f"correct {where[-1]} in spec.toml"
     known = {"missing": ("not declared", f"declare {where[-1]} in spec.toml"),
              "extra_forbidden": ("no such key", "correct its spelling, or remove it")}

@@ -127,3 +127,11 @@ def test_a_report_shows_no_html_of_the_spec(monkeypatch, spec):
                "spec": {"index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
     text = brief.report_text(content, spec)
     assert "&lt;script>" in text and "<script" not in text and "\x1b" not in text and "![waterfall]" in text
+
+
+def test_json_for_a_terminal_loses_nothing_and_commands_nothing(capsys):
+    from semantic_nb.output import printable_json
+    from semantic_nb.store import to_json
+    text = "a\x1b[2J\x9b2J\u202eb\n\x7f"
+    shown = printable_json(to_json({"text": text}))
+    assert json.loads(shown) == {"text": text} and shown.isprintable()

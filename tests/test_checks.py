@@ -2,6 +2,8 @@
 wrong is named, what cannot be known is said."""
 import json
 import os
+import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -332,3 +334,23 @@ def test_a_symmetry_that_there_is_not_is_refused(tmp_path):
         assert refusal.value.layer == "data.symmetry"
     with pytest.raises(ContractError, match="nowhere.jsonl does not exist"):
         check_data(tmp_path / "nowhere.jsonl", say=quiet)
+
+
+@pytest.mark.parametrize("options", [{"symmetry": "symmetric"}, {"split": "test"}, {"columns": {"anchor": "q"}}])
+def test_an_option_that_nothing_reads_is_refused(domain_folder, monkeypatch, options):
+    monkeypatch.chdir(domain_folder)
+    with pytest.raises(ContractError, match="given for a spec") as refusal:
+        check_data(domain_folder / "spec.toml", say=quiet, **options)
+    assert refusal.value.layer == "data.options"
+    with pytest.raises(ContractError, match="data.options"):
+        check_data(["a text"], say=quiet, columns={"text": "body"})
+
+
+def test_a_checked_spec_brings_its_own_base(domain_folder, tmp_path, monkeypatch):
+    other = Path(shutil.copytree(domain_folder, tmp_path / "other"))
+    text = (other / "spec.toml").read_text(encoding="utf-8")
+    text = re.sub(r'base = ".*"', 'base = "./nowhere/model"', text, count=1)
+    (other / "spec.toml").write_text(text, encoding="utf-8")
+    monkeypatch.chdir(domain_folder)
+    with pytest.raises(ContractError, match="model.base"):
+        check_data(other / "spec.toml", say=quiet)

@@ -56,3 +56,9 @@ def test_settings_without_a_run_are_refused(domain_folder, text):
     (domain_folder.parents[1] / "settings.ini").write_text(text)
     with pytest.raises(ContractError, match="core.settings"):
         Settings.load(domain_folder)
+
+
+def test_a_mark_that_an_editor_puts_first_is_no_part_of_the_settings(domain_folder):
+    ini = domain_folder.parents[1] / "settings.ini"
+    ini.write_bytes(b"\xef\xbb\xbf" + ini.read_bytes())
+    assert Settings.load(domain_folder).profile == "tiny"

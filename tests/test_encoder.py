@@ -419,3 +419,19 @@ def test_static_embeddings_go_through_index_and_data_checks(static_folder, spec,
     assert make_index(model, domain).folder == index.folder
     findings = {finding.id: finding for finding in check_data([f"text number {i}" for i in range(30)], model=model)}
     assert findings["data.length.text"].status == "ok"
+
+
+@pytest.mark.parametrize("file, key, value", [
+    ("sentence_bert_config.json", "max_seq_length", value) for value in ("x", -1, 0, 2.5, 4096)] + [
+    ("config_sentence_transformers.json", "similarity_fn_name", name) for name in ("euclidean", "manhattan")])
+def test_a_length_or_a_similarity_that_cannot_be_served_is_refused(own_copy, spec, settings, file, key, value):
+    change_json(file, **{key: value})(own_copy)
+    for declared in (spec.model, None):
+        with pytest.raises(ContractError, match="model.(base|length|similarity)"):
+            load_encoder(str(own_copy), declared)
+
+
+def test_a_spec_reads_no_more_tokens_than_its_model(tiny_model, spec, settings):
+    with pytest.raises(ContractError, match="the spec says 4096 tokens, the model reads at most 512") as refusal:
+        load_encoder(str(tiny_model), spec.model.model_copy(update={"max_tokens": 4096}))
+    assert refusal.value.layer == "model.length"

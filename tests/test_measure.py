@@ -156,11 +156,11 @@ def test_equal_values_have_no_interval_whatever_their_binary_form():
 @pytest.mark.parametrize("a, b, said", [
     (np.ones(9), np.ones(9), "no difference on any of 9 questions"),
     (np.ones(20), np.zeros(20),
-     "+1.000 (no interval: all 20 questions differ by the same), p < 0.001, n = 20: better"),
-    (np.ones(2), np.zeros(2), "+1.000 (no interval: 2 questions are too few), p = 1.000, n = 2: not shown")])
+     "+1.000 (no interval: all 20 differences are the same), p < 0.001, n = 20: better"),
+    (np.ones(2), np.zeros(2), "+1.000 (no interval: 2 values are too few), p = 1.000, n = 2: not shown")])
 def test_what_has_no_interval_is_said_in_words(a, b, said):
     assert str(compare(a, b)) == said
-    why = "2 questions are too few" if len(a) == 2 else f"all {len(a)} questions score the same"
+    why = "2 values are too few" if len(a) == 2 else f"all {len(a)} values are the same"
     assert str(interval(a)) == f"1.000 (no interval: {why})"
 
 

@@ -59,6 +59,9 @@ def test_what_was_served_answers_without_building(spec, loads, monkeypatch):
         _LOADED.clear()
         del loads[:]
         assert pipeline.open_run(spec).answer(QUESTION) == first and len(loads) == 1
+    for content in ("{x", "[]", "5", '{"model": 5, "index": null}', '{"model": "none", "index": [1]}'):
+        (built.folder / "served.json").write_text(content)
+        assert pipeline.open_run(spec).answer(QUESTION) == first
     shutil.rmtree(built.index.folder)
     assert pipeline.open_run(spec).answer(QUESTION) == first
 
@@ -85,3 +88,14 @@ def test_a_run_clusters_what_is_served_and_a_person_judges_it(spec):
     assert pipeline.run(other, silent).content["coherence"] == "not judged"  # the answers are about other clusters
     with pytest.raises(ContractError, match="cluster.answers"):
         pipeline.judge_clusters(other, lambda _: "", silent)
+
+
+@pytest.mark.parametrize("content", ["[]", "5", "null", '"x"', "{}", "[" * 20_000, "{"])
+def test_a_report_that_is_none_is_refused(spec, content):
+    folder = pipeline.run_folder(spec)
+    folder.mkdir(parents=True)
+    (folder / "report.json").write_text(content)
+    (folder / "report.md").write_text("# Report")
+    for read in (pipeline.read_report, lambda spec: pipeline.judge_clusters(spec, input, silent)):
+        with pytest.raises(ContractError, match="pipeline.report"):
+            read(spec)

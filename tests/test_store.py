@@ -15,7 +15,7 @@ import pytest
 
 from reliability.damage import refuse_damaged
 from semantic_nb.core import ContractError
-from semantic_nb.store import Artifact, fingerprint, write_json, write_rows, write_text, written_aside
+from semantic_nb.store import Artifact, fingerprint, read_object, write_json, write_rows, write_text, written_aside
 
 
 def numbers(folder):
@@ -106,6 +106,15 @@ def test_write_json_replaces_whole_files(tmp_path, monkeypatch):
     with pytest.raises(OSError):
         write_json(path, {"a": 2})
     assert json.loads(path.read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize("content", ["{x", "[]", "5", "null", "", "[" * 20_000, None])
+def test_a_note_that_cannot_be_read_says_nothing(tmp_path, content):
+    path = tmp_path / "note.json"
+    if content is not None:
+        path.write_text(content)
+    assert read_object(path) == {} and read_object(tmp_path) == {}
+    assert read_object(write_json(path, {"a": 1})) == {"a": 1}
 
 
 def test_json_holds_no_number_that_json_does_not_know(tmp_path):

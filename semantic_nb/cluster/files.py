@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .duplicates import calibrate_pairs, deduplicate, pair_scores, read_labelled
-from .groups import cluster_texts
+from .groups import check_method, cluster_texts
 from .quality import (
     agreement, ask, cluster_quality, coherence_text, first_look, make_sheet, space_check)
 from ..core import ContractError, Settings
@@ -50,15 +50,13 @@ def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels
                  method: str = "kmeans", k: int | None = None, threshold: float | None = None,
                  judge: Path | None = None, out: Path | None = None, model: str | None = None,
                  read: Callable[[str], str] = input, say: Callable[[str], None] = print) -> tuple[dict[str, Any], str]:
-    """Cluster the texts of a file, describe the clusters, and say how good they are.
+    """Cluster the texts of a file, describe the clusters, and say how good they are: what was found, and a text of it.
 
     Args:
         text, labels: columns; the number of different labels is `k`, where neither `k` nor `threshold` is given.
         judge: ask which text is odd in each cluster, by `read` and `say`; the answers go to this file.
         out: write the rows with `cluster` and `outlier` to this CSV or Parquet file.
         model: a model folder or name; by default the base of `spec`.
-    Returns:
-        What was found, and a text of it.
     Raises:
         ContractError: `data.file` for a place that cannot be written; as `typed_rows`, `cluster_texts`, `agreement`.
     """
@@ -69,8 +67,9 @@ def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels
     typed = typed_rows(rows, kinds, source.name, "name yours: --text and --labels")
     texts, known = [row[text] for row in typed], np.array([not labels or bool(row[labels].strip()) for row in typed])
     truth = [row[labels] for row, labelled in zip(typed, known) if labelled] if labels else None
-    vectors = _embedder(spec, model, len(rows))(texts)
     k = len(set(truth)) if k is None and truth and threshold is None else k
+    check_method(method, k, threshold)
+    vectors = _embedder(spec, model, len(rows))(texts)
     clusters = cluster_texts(vectors, texts, method, k, threshold, seed=seed)
     if judge:
         ask(make_sheet(texts, clusters.labels, seed=seed), judge, read, say)
@@ -89,7 +88,7 @@ def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels
 # %% ../../nbs/08_cluster/files.ipynb #15fea93f
 def _cluster_report(table: str, content: Mapping[str, Any]) -> str:
     unlabelled = content["without a label"]
-    left_out = [f"{unlabelled} rows without a label are left out of the agreement"] if unlabelled else []
+    left_out = [f"rows without a label, left out of the agreement: {unlabelled}"] if unlabelled else []
     figures = {name: f"{value:.3f}" for name, value in content["quality"].items()} | content["agreement"]
     return "\n".join([table, "", *(f"{name}: {value}" for name, value in figures.items()), *left_out,
                       f"coherence: {content['coherence']}", f"if the clusters look poor, {content['if poor']}"])

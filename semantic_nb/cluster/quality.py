@@ -88,9 +88,13 @@ def _best_neighbour_share(labels: Sequence[str], k: int = 10) -> float:
     k = min(k, len(label) - 1)
     return float(np.minimum(counts[label] - 1, k).mean() / k / np.sum((counts / len(label)) ** 2))
 
+# %% ../../nbs/08_cluster/quality.ipynb #fa26bdd4
 def _nearest_rows(vectors: np.ndarray, k: int = 10) -> np.ndarray:
     import faiss
-    return faiss.knn(vectors, vectors, min(k, len(vectors) - 1) + 1, metric=faiss.METRIC_INNER_PRODUCT)[1][:, 1:]
+    found = faiss.knn(vectors, vectors, min(k, len(vectors) - 1) + 1, metric=faiss.METRIC_INNER_PRODUCT)[1]
+    itself = found == np.arange(len(vectors))[:, None]
+    itself[~itself.any(axis=1), -1] = True  # more exact copies than were asked for: one of them is left out instead
+    return found[~itself].reshape(len(vectors), -1)
 
 # %% ../../nbs/08_cluster/quality.ipynb #40479a08
 _COLLAPSED, _HUBS, _PURE = 0.6, 5.0, 2.0  # far outside what sound spaces show in this chapter
@@ -126,7 +130,7 @@ def first_look(findings: Sequence[Finding]) -> str:
     "What to work on first when clusters are poor."
     doubts = [finding.evidence for finding in findings if finding.status != "ok"]
     return (f"look at the embedding space first: {'; '.join(doubts)}" if doubts
-            else "the space is sound: change method, k or threshold")
+            else "change method, k or threshold: the space is sound")
 
 # %% ../../nbs/08_cluster/quality.ipynb #a8444bd1
 @dataclass(frozen=True)
@@ -167,8 +171,14 @@ class Coherence:
     share: Estimate
     chance: float
 
+    @property
+    def p(self) -> float:
+        "How likely guessing finds so many intruders or more: the exact binomial test, one-sided."
+        from scipy.stats import binomtest
+        return float(binomtest(round(self.share.value * self.share.n), self.share.n, self.chance, "greater").pvalue)
+
     def __str__(self) -> str:
-        verdict = "better than guessing" if self.share.low > self.chance else "not shown to be better than guessing"
+        verdict = "better than guessing" if self.p < 0.025 else "not shown to be better than guessing"
         return f"intruders found: {self.share} of {self.share.n} (guessing {self.chance:.2f}): {verdict}"
 
 # %% ../../nbs/08_cluster/quality.ipynb #2548f95b

@@ -20,6 +20,7 @@ from ..core import ContractError
 from .domain import load_corpus, split_queries
 from .records import Corpus, read_judged, read_rows, write_corpus
 from ..spec import PipelineSpec
+from ..store import write_text
 
 # %% ../../nbs/02_data/fork.ipynb #fb40fabc
 def _set_key(text: str, section: str, key: str, value: str) -> str:
@@ -41,12 +42,14 @@ def _slug(name: str) -> str:
 
 # %% ../../nbs/02_data/fork.ipynb #936f3656
 def _named_files(spec: PipelineSpec) -> list[str]:
-    "The regular files in the spec's folder that a fork needs, relative to it; no link is followed."
+    "The files that a fork needs, relative to the spec's folder; a link counts as the file that it leads to in there."
     judged = (str(path.relative_to(spec.folder)) for path in (spec.folder / spec.data.qrels).glob("[!.]*"))
     named = (spec.data.queries, spec.clustering.labelled, *(source.path for source in spec.data.pairs), *judged)
-    paths = {name: spec.folder / name for name in named if name}
-    return sorted(name for name, path in paths.items() if path.is_file() and not path.is_symlink())
+    paths, home = {name: spec.folder / name for name in named if name}, os.path.realpath(spec.folder)
+    return sorted(name for name, path in paths.items()
+                  if path.is_file() and Path(os.path.realpath(path)).is_relative_to(home))
 
+# %% ../../nbs/02_data/fork.ipynb #fd4595f6
 def _copy(spec: PipelineSpec, file: Path, aside: Path, name: str) -> Corpus:
     corpus, text = load_corpus(spec), file.read_text(encoding="utf-8")
     for path in _named_files(spec):
@@ -76,7 +79,8 @@ def fork_domain(spec: PipelineSpec, folder: Path, file: Path | None = None) -> C
             os.replace(path, folder / path.name)
     except OSError as error:
         raise ContractError("pipeline.fork", f"{folder.name[:80]}: {error.strerror or error}",
-                            "a fork would overwrite what is there, or be half a domain", "name a new folder") from None
+                            "a fork would overwrite what is there, or be half a domain",
+                            "name a new folder, on a disk that has room and can be written") from None
     finally:
         shutil.rmtree(aside, ignore_errors=True)
         with suppress(OSError):
@@ -112,8 +116,7 @@ def split_domain(spec: PipelineSpec, shares: Mapping[str, float]) -> dict[str, i
     for name in (*shares, "train"):  # train last: until then nothing is lost
         some = [row.values() for row in rows if part_of.get(str(row["query-id"]), "train") == name]
         lines = ["\t".join(map(str, cells)) for cells in (rows[0], *some)]
-        (folder / f".{name}.partial").write_text("\n".join(lines) + "\n", encoding="utf-8")
-        os.replace(folder / f".{name}.partial", folder / f"{name}.tsv")
+        write_text(folder / f"{name}.tsv", "\n".join(lines) + "\n")
     return {name: len(part.qrels) for name, part in parts.items()}
 
 # %% ../../nbs/02_data/fork.ipynb #a57132e4

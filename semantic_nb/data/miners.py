@@ -72,7 +72,11 @@ def _registered_module(corpus: str, name: str) -> tuple[ModuleType, bytes]:
 def _read_miner(spec: PipelineSpec) -> tuple[bytes, Path]:
     "The miner.py beside the spec, and the file that exists if this user trusts it as it is."
     path = spec.folder / "miner.py"
-    source = path.read_bytes() if path.is_file() else b""
+    if not path.is_file():
+        raise ContractError("data.corpus", f"there is no miner.py beside the spec of {spec.name}",
+                            "the function that would write the corpus is looked for there",
+                            "put miner.py into the folder of spec.toml, or name a corpus.jsonl in [data] corpus")
+    source = path.read_bytes()
     config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
     return source, config / "semantic-nb" / "trusted" / sha256(source).hexdigest()
 

@@ -165,10 +165,11 @@ def _as_number(value: Any) -> float:
 
 # %% ../../nbs/02_data/rows.ipynb #11e16710
 def _as_grade(value: Any) -> int:
-    if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,9}(\.0*)?", str(value).strip()):
+    written = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d{1,9}(\.0*)?", written) or abs(float(written)) > 1000:
         held = repr(value)[:40]
-        raise PydanticCustomError("data.qrels", "holds {held}, not a whole number of at most 9 digits", {"held": held})
-    return int(float(value))
+        raise PydanticCustomError("data.qrels", "holds {held}, not a whole number up to 1,000", {"held": held})
+    return int(float(written))
 
 Text = Annotated[str, BeforeValidator(_as_text)]
 MaybeText = Annotated[str, BeforeValidator(_as_text_or_nothing)]
@@ -203,6 +204,8 @@ _REMEDIES = {
     "data.value": ("a value of another kind would be trained on or measured as something that nobody wrote",
                    "write one text or number there, or leave the column out; a list needs a row for each of its texts"),
     "data.qrels": ("a grade is a weight, and a metric counts with it", "correct the grade")}
+_OTHER_FIXES = {"dict_type": 'write an object there, as in {"topic": "sorting"}, or leave it out',
+                "list_type": 'write a list of texts there, as in ["one", "another"], or leave it out'}
 
 # %% ../../nbs/02_data/rows.ipynb #21ab57a2
 def _refusal(errors: list[dict], rows: Sequence[Mapping], name: str, fix: str) -> ContractError:
@@ -216,11 +219,13 @@ def _refusal(errors: list[dict], rows: Sequence[Mapping], name: str, fix: str) -
                              "a loss and an index read columns by name and position, and never complain about the "
                              "wrong one", f"name the columns {lacks}{fix and f', or {fix}'}")
     same = {one["loc"][0] for one in errors if (one["type"], *one["loc"][1:2]) == (errors[0]["type"], *place[:1])}
-    rule = errors[0]["type"] if errors[0]["type"] in _REMEDIES else "data.value"
+    kind = errors[0]["type"]
+    rule, remedy = kind if kind in _REMEDIES else "data.value", _REMEDIES.get(kind, _REMEDIES["data.value"])
+    remedy = (remedy[0], _OTHER_FIXES.get(kind, remedy[1]))
     said = errors[0]["msg"].removeprefix("Input ")
     symptom = f"row {number + 1} of {name}: {'.'.join(map(str, place))!r} {said}"
     more = f"; {len(same)} rows have the same" if len(same) > 1 else ""
-    return ContractError(rule, symptom + more, *_REMEDIES[rule])
+    return ContractError(rule, symptom + more, *remedy)
 
 # %% ../../nbs/02_data/rows.ipynb #a5689c9e
 _SIDES, _LABELS = ("anchor", "positive", "negative"), ("label", "is_duplicate", "score")

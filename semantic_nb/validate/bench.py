@@ -210,7 +210,7 @@ def _agreement_rows(cosines: dict[tuple[str, int], np.ndarray], scores: np.ndarr
     for metric, statistic in _agreements(scores).items():
         for (name, dim), cosine in cosines.items():
             one = _resampled(statistic, cosine, scores)
-            kept = one.value / full.setdefault((name, metric), one.value or math.nan)
+            kept = one.value / full.setdefault((name, metric), one.value if one.value > 0 else math.nan)
             rows.append({"system": name, "dim": dim, "metric": metric, **asdict(one), "kept": kept})
             if name == "tuned":
                 gain = _resampled(lambda tuned, base, score: statistic(tuned, score) - statistic(base, score),

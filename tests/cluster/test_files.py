@@ -31,7 +31,7 @@ def test_rows_without_a_label_are_left_out_of_the_agreement_and_counted(spec, tm
     rows = [{"body": text, "kind": text.split()[-1]} for text in TEXTS] + [{"body": "sort it", "kind": ""}] * 2
     source = table(tmp_path / "t.csv", rows)
     found, said = cluster_file(source, spec, text="body", labels="kind", out=tmp_path / "o.csv")
-    assert found["without a label"] == 2 and "2 rows without a label are left out" in said
+    assert found["without a label"] == 2 and "left out of the agreement: 2" in said
     assert len(found["clusters"]) == 3 and len(found["labels"]) == 17
     assert set(found["agreement"]) == {"V-measure", "ARI", "purity"}
     assert len((tmp_path / "o.csv").read_text(encoding="utf-8").splitlines()) == 18
@@ -85,3 +85,14 @@ def test_a_label_or_score_that_is_no_number_is_refused_by_its_row(no_work, spec,
     (tmp_path / "s.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(ContractError, match=r"data.(value|empty)\] row 2 of s.jsonl: 'score' h"):
         duplicates_file(tmp_path / "s.jsonl", spec, calibrate=tmp_path / "s.jsonl", same_from=4)
+
+
+@pytest.mark.parametrize("request_, layer", [
+    ({"method": "kmeans"}, "cluster.k"), ({"method": "communities", "k": 3}, "cluster.k"),
+    ({"method": "kmeans", "k": 1}, "cluster.k"), ({"method": "dbscan", "k": 3}, "cluster.method"),
+    ({"labels": "kind"}, "cluster.k")])
+def test_a_request_that_no_vectors_could_meet_is_refused_before_the_work(no_work, spec, tmp_path, request_, layer):
+    source = table(tmp_path / "a.csv", [{"text": text, "kind": "all"} for text in TEXTS])
+    with pytest.raises(ContractError) as refusal:
+        cluster_file(source, spec, **request_)
+    assert refusal.value.layer == layer

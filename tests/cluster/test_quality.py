@@ -14,7 +14,7 @@ from unit_vectors import blobs, unit
 
 def test_poor_spaces_are_told_from_poor_parameters():
     vectors, truth = blobs((100, 100, 100))
-    assert first_look(space_check(vectors, truth.astype(str).tolist())).startswith("the space is sound")
+    assert first_look(space_check(vectors, truth.astype(str).tolist())).endswith("the space is sound")
     blind = unit(np.random.default_rng(0).normal(size=(300, 32)))
     assert "chance" in first_look(space_check(blind, truth.astype(str).tolist()))
 
@@ -92,3 +92,20 @@ def test_labels_that_are_separated_as_well_as_they_can_be_are_no_doubt(sizes):
 
 def test_two_texts_have_a_cosine():
     assert all("nan" not in f.evidence for seed in range(4) for f in space_check(unit(np.eye(2)), seed=seed))
+
+
+@pytest.mark.parametrize("right, of, better", [(1, 1, False), (2, 2, False), (2, 3, False), (3, 3, True),
+                                               (5, 10, False), (6, 10, True)])
+def test_few_right_answers_are_no_proof(right, of, better):
+    from semantic_nb.cluster.quality import Coherence
+    from semantic_nb.output import Estimate
+    assert ("not shown" in str(Coherence(Estimate.share(right, of), 0.2))) != better
+
+
+def test_an_exact_copy_is_a_neighbour_and_a_text_is_not_its_own():
+    from semantic_nb.cluster.quality import _nearest_rows
+    vectors = unit(np.random.default_rng(0).normal(size=(30, 8)))
+    vectors[15:] = vectors[0]
+    for rows in (_nearest_rows(vectors, 3), _nearest_rows(vectors, 29)):
+        assert all(row not in found for row, found in enumerate(rows.tolist()))
+    assert _nearest_rows(vectors, 3).shape == (30, 3)

@@ -109,3 +109,27 @@ def test_one_giant_component_is_named_with_the_document_that_links_it(spec, doma
     with pytest.raises(ContractError, match=f"by {hub}"):
         split_domain(spec, {"dev2": 0.3})
     assert path.read_text() == before and not (domain_folder / "qrels" / "dev2.tsv").exists()
+
+
+def test_a_link_inside_the_folder_is_copied_as_what_it_leads_to(spec, domain_folder, tmp_path):
+    (domain_folder / "judged").mkdir()
+    for name, place in (("queries.jsonl", "q.jsonl"), ("qrels/test.tsv", "judged/test.tsv")):
+        (domain_folder / name).rename(domain_folder / place)
+        (domain_folder / name).symlink_to(domain_folder / place)
+    fork_domain(spec, tmp_path / "fork")
+    for name in ("queries.jsonl", "qrels/test.tsv"):
+        copied = tmp_path / "fork" / name
+        assert copied.read_bytes() == (domain_folder / name).read_bytes() and not copied.is_symlink()
+    assert load_domain(load_spec(tmp_path / "fork"))
+
+
+def test_a_split_on_a_full_disk_is_refused_and_leaves_the_judgments_whole(spec, domain_folder, monkeypatch):
+    (domain_folder / "qrels" / "dev.tsv").unlink()
+    before, train = files(domain_folder), (domain_folder / "qrels" / "train.tsv").read_bytes()
+
+    def full(path, text):
+        raise ContractError("core.store", "No space left", "", "")
+    monkeypatch.setattr("semantic_nb.data.fork.write_text", full)
+    with pytest.raises(ContractError, match="core.store"):
+        split_domain(spec, {"dev": 0.3})
+    assert files(domain_folder) == before and (domain_folder / "qrels" / "train.tsv").read_bytes() == train

@@ -6,7 +6,7 @@ import pytest
 
 from semantic_nb.core import ContractError
 from semantic_nb.data.domain import load_corpus, load_domain
-from semantic_nb.data.miners import trust_miner
+from semantic_nb.data.miners import load_miner, trust_miner
 
 MINER = '''from pathlib import Path
 Path(__file__ if "__file__" in globals() else "ran").exists()
@@ -124,3 +124,11 @@ def test_trust_is_given_on_the_command_line_once(domain_folder, settings):
     ask = lambda *options: CliRunner().invoke(app, ["check", str(domain_folder), "--json", *options])
     assert ask().exception.layer == "data.trust"
     assert ask("--trust").exit_code == 0 and ask().exit_code == 0
+
+
+def test_a_miner_that_is_not_there_cannot_be_trusted(spec, domain_folder):
+    own = spec.model_copy(update={"data": spec.data.model_copy(update={"corpus": "miner.py:mine"})})
+    for attempt in (trust_miner, load_miner):
+        with pytest.raises(ContractError, match="no miner.py beside the spec") as refusal:
+            attempt(own)
+        assert refusal.value.layer == "data.corpus"

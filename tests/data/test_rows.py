@@ -2,7 +2,7 @@
 import pytest
 
 from semantic_nb.core import ContractError
-from semantic_nb.data.rows import MaybeText, Number, Text, judgment_file, pair_columns, read_rows, typed_rows
+from semantic_nb.data.rows import Grade, MaybeText, Number, Text, judgment_file, pair_columns, read_rows, typed_rows
 
 
 @pytest.mark.parametrize("name, content, rows", [
@@ -90,3 +90,21 @@ def test_a_split_is_found_under_its_endings(tmp_path):
     assert judgment_file(tmp_path, "test").name == "test.tsv"
     (tmp_path / "test.jsonl").write_text("{}")
     assert judgment_file(tmp_path, "test").name == "test.jsonl"
+
+
+@pytest.mark.parametrize("grade, good", [("1.0", True), (1000, True), (-1, True), (1001, False), ("999999999", False),
+                                         ("1e3", False), (True, False), ("two", False)])
+def test_a_grade_is_a_small_whole_number(grade, good):
+    if good:
+        assert typed_rows([{"score": grade}], {"score": Grade}) == [{"score": int(float(grade))}]
+    else:
+        with pytest.raises(ContractError, match="data.qrels.*not a whole number up to 1,000"):
+            typed_rows([{"score": grade}], {"score": Grade})
+
+
+@pytest.mark.parametrize("kind, value, fix", [(dict, "x", "write an object"), (dict, ["x"], "write an object"),
+                                              (list[str], "abc", "write a list of"), (list[str], 5, "write a list of")])
+def test_the_fix_says_what_is_wanted(kind, value, fix):
+    with pytest.raises(ContractError) as refusal:
+        typed_rows([{"metadata": value}], {"metadata": kind})
+    assert refusal.value.fix.startswith(fix)

@@ -1,5 +1,5 @@
 """The measurements of `make bench`, on little: do they measure what they say?"""
-from cost import in_turns, near_copy_cost, recombined, sentences
+from cost import cluster_command_cost, in_turns, near_copy_cost, recombined, sentences
 from semantic_nb.data.records import Corpus
 
 
@@ -33,3 +33,8 @@ def test_recombined_texts_are_different_and_keep_their_words():
 def test_near_copies_are_those_of_the_whole_table(settings):
     cost = near_copy_cost(count=300, planted=50, sample=100)
     assert cost["found_of_planted"] == cost["found_of_table"] == 1 and not cost["not_in_the_table"]
+
+
+def test_a_command_is_measured_on_rows_of_its_own(settings):
+    cost = cluster_command_cost(count=40, k=3)
+    assert cost["texts"] == 40 and cost["seconds"] > 0 and cost["peak_gib"] > 0.1

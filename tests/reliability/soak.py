@@ -1,7 +1,7 @@
 """Nothing lost, nothing silent: kills, damaged artifacts and damaged input, many of each.
 
     python tests/reliability/soak.py                           100 kills, ten minutes of damaged input; an hour in all
-    python tests/reliability/soak.py --kills 3 --seconds 60    what CI does
+    python tests/reliability/soak.py --kills 2 --seconds 45    what CI does
 
 Writes the figures that README shows, to tests/reliability/figures.json unless --out names another file.
 """

@@ -46,7 +46,7 @@ def test_labels_and_scores_have_their_measures(values, measures, tmp_path, spec,
 
 def test_two_pairs_have_no_interval(tmp_path, spec, settings):
     text = bench_table(bench_pairs(write(tmp_path / "p.jsonl", [1, 0]), spec, columns=COLUMNS, say=silent))
-    assert "nan" not in text and "(no interval: 2 questions are too few)" in text
+    assert "nan" not in text and "(no interval: 2 values are too few)" in text
 
 
 @pytest.mark.parametrize("values, layer, said", [
@@ -117,3 +117,10 @@ def test_what_is_left_out_of_a_folder_is_said(domain_folder, spec, settings):
     ((100,), 32, 1, 4), ((100, 10), 32, 1, 5), ((100,), 32, 1.5, 6), ((10,), 32, 0.2, 1)])
 def test_steps_are_counted_as_the_trainer_counts_them(sizes, batch, epochs, steps):
     assert optimizer_steps([range(size) for size in sizes], batch, epochs) == steps
+
+
+def test_nothing_is_kept_of_an_order_that_is_wrong_at_full_size():
+    draw = np.random.default_rng(0)
+    scores = draw.normal(size=30)
+    rows, _ = _agreement_rows({("base", 32): -scores, ("base", 16): -scores + draw.normal(size=30)}, scores)
+    assert rows[0]["value"] < 0 and all(np.isnan(row["kept"]) for row in rows)

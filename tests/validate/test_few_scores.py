@@ -36,7 +36,7 @@ def answers(right):
 def says_why(text, n):
     assert not re.search(r"\bnan\b", text, re.I), text
     if n < 3:
-        assert f"{n} question" in text and "too few" in text, text
+        assert f"{n} value" in text and "too few" in text, text
     return True
 
 
@@ -45,7 +45,7 @@ def test_a_mean_and_a_difference_say_why_they_have_no_interval(right):
     values, n = np.array(right, float), len(right)
     assert says_why(str(interval(values)), n)
     assert says_why(str(compare(values, np.full(n, 0.5))), n)
-    assert ("all 3 questions score the same" in str(interval(values))) == (n == 3 and np.ptp(values) == 0)
+    assert ("all 3 values are the same" in str(interval(values))) == (n == 3 and np.ptp(values) == 0)
     assert compare(values, values).outcome == "not shown" and compare(values, values).p == 1
 
 
