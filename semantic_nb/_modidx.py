@@ -69,6 +69,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'semantic_nb.cli._show': ('plumbing/cli.html#_show', 'semantic_nb/cli.py'),
                                  'semantic_nb.cli._show_findings': ('plumbing/cli.html#_show_findings', 'semantic_nb/cli.py'),
                                  'semantic_nb.cli._spec': ('plumbing/cli.html#_spec', 'semantic_nb/cli.py'),
+                                 'semantic_nb.cli._spec_if_any': ('plumbing/cli.html#_spec_if_any', 'semantic_nb/cli.py'),
                                  'semantic_nb.cli._split_command': ('plumbing/cli.html#_split_command', 'semantic_nb/cli.py'),
                                  'semantic_nb.cli._typed_questions': ('plumbing/cli.html#_typed_questions', 'semantic_nb/cli.py')},
             'semantic_nb.cluster.duplicates': { 'semantic_nb.cluster.duplicates.Calibration': ( '08_cluster/duplicates.html#calibration',

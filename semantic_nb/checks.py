@@ -27,7 +27,7 @@ from .data.symmetry import answered, direction_finding, mixture_finding, read_si
 from .encoder import encode, load_encoder
 from .loss.negatives import false_negatives, negatives_finding
 from .output import Estimate
-from .spec import ModelSpec, PipelineSpec, load_spec
+from .spec import PipelineSpec, load_spec
 from .validate.tails import boilerplate, truncation_by_role, unknown_tokens
 
 # %% ../nbs/10_diagnose/checks.ipynb #223f90e2
@@ -231,7 +231,6 @@ def _train_side(source: DataSource) -> list[Judged | PairSet | Sequence[str]]:
 
 # %% ../nbs/10_diagnose/checks.ipynb #7ff38353
 _AnySource = Path | str | PairSet | DataSource | Sequence[str]
-_DEMO_MODEL = ModelSpec(base="all-MiniLM-L6-v2", similarity="cosine", dims=(384,), max_tokens=128)
 _DEMO_BATCH = 64
 
 # %% ../nbs/10_diagnose/checks.ipynb #0e3eaf87
@@ -247,7 +246,8 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
         symmetry, split: declared symmetry of the pairs (empty: say what is observed); the split of a BEIR folder.
         columns: in a file, the column of `anchor`, `positive`, `negative`, `label` or `text` that has another name.
         because: why the pairs are right; what is inferred from them is then a doubt and no failure.
-        model: counts tokens, looks for false negatives; loaded, or its folder or name. None: the spec's base.
+        model: counts tokens, looks for false negatives; loaded, or its folder or name. None: the spec's base, or
+            without a spec all-MiniLM-L6-v2.
     Raises `data.symmetry` for an unknown symmetry, `data.source` for no source, `data.options` for an option that no
     source reads, and what the readers refuse.
     """
@@ -260,8 +260,7 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
     known = None if against is None else _as_source(against, symmetry, split, columns)
     spec = given.spec or (load_spec() if Settings.current().spec else None)
     if model is None or isinstance(model, str):
-        declared = spec.model if spec else _DEMO_MODEL
-        model = load_encoder(model or declared.base, declared)
+        model = load_encoder(*([model] if model else [spec.model.base, spec.model] if spec else []))
     findings = list(given.findings)
     for pairs in given.pairs:
         say(f"{pairs.name}: {len(pairs):,} pairs: symmetry, direction, mixture")

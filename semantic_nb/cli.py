@@ -47,6 +47,10 @@ def _spec(path: Path | None = None, trust: bool = False) -> "PipelineSpec":
     from semantic_nb.spec import load_spec
     return trust_miner(load_spec(path)) if trust else load_spec(path)
 
+def _spec_if_any() -> "PipelineSpec | None":
+    "The spec of settings.ini, for commands that need none."
+    return _spec() if Settings.current().spec else None
+
 # %% ../nbs/plumbing/cli.ipynb #2a19e19a
 def _say(as_json: bool) -> Callable[..., None]:
     "Print what a terminal can show, to standard error where standard output is for JSON."
@@ -267,7 +271,7 @@ def _cluster_command(
     "Cluster a file of texts, describe the clusters, and say how good they are."
     from semantic_nb.cluster.files import cluster_file
     say = _say(as_json)
-    content, found = cluster_file(source, _spec(), text=text or "text", labels=labels, method=method, k=k,
+    content, found = cluster_file(source, _spec_if_any(), text=text or "text", labels=labels, method=method, k=k,
                                   threshold=threshold, judge=judge, out=out, model=model, read=_ask_with(say), say=say)
     _show(content, as_json, found)
 
@@ -285,7 +289,7 @@ def _duplicates_command(
     "Find near-copies among texts, or decide about pairs, at a calibrated threshold."
     from semantic_nb.cluster.files import duplicates_file
     columns = {"anchor": anchor, "positive": positive, "label": label, "text": text}
-    content, found = duplicates_file(source, _spec(), calibrate=calibrate, same_from=same_from, precision=precision,
+    content, found = duplicates_file(source, _spec_if_any(), calibrate=calibrate, same_from=same_from, precision=precision,
                                      threshold=threshold, columns=columns, out=out, model=model)
     _show(content, as_json, found)
 

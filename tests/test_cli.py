@@ -189,3 +189,13 @@ def test_odd_rows_are_refused_in_words(checkout, lines, arguments, layer):
 def test_a_fork_onto_a_file_is_refused(checkout):
     (checkout / "taken").write_text("x")
     assert "pipeline.fork" in call(checkout, "fork", "taken").stderr
+
+
+def test_cluster_duplicates_and_data_need_no_settings_and_take_a_model_of_any_size(tmp_path, tiny_model):
+    texts = [f"{verb} a {noun}" for noun in ("matrix", "file") for verb in ("sort", "open", "copy", "print", "read")]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    for options in ([], ["--model", str(tiny_model)]):
+        for command in (["cluster", "t.jsonl", "-k", "2"], ["duplicates", "t.jsonl", "--threshold", "0.99"],
+                        ["data", "t.jsonl"]):
+            done = call(tmp_path, *command, *options)
+            assert done.returncode == 0, (command, options, done.stderr)

@@ -41,12 +41,12 @@ def _need_target(path: Path | None, kinds: Sequence[str] = ()) -> None:
                             "the work would be lost at its end", "name a file in a folder that takes it") from None
 
 # %% ../../nbs/08_cluster/files.ipynb #f2ae18ba
-def _embedder(spec: PipelineSpec, model: str | None, rows: int) -> Callable[[Sequence[str]], np.ndarray]:
-    encoder = load_encoder(model or spec.model.base, spec.model)
+def _embedder(spec: PipelineSpec | None, model: str | None, rows: int) -> Callable[[Sequence[str]], np.ndarray]:
+    encoder = load_encoder(*([model] if model else [spec.model.base, spec.model] if spec else []))
     return partial(encode, encoder, role="document", progress=rows > 1000)
 
 # %% ../../nbs/08_cluster/files.ipynb #30ad5c52
-def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels: str | None = None,
+def cluster_file(source: Path, spec: PipelineSpec | None, *, text: str = "text", labels: str | None = None,
                  method: str = "kmeans", k: int | None = None, threshold: float | None = None,
                  judge: Path | None = None, out: Path | None = None, model: str | None = None,
                  read: Callable[[str], str] = input, say: Callable[[str], None] = print) -> tuple[dict[str, Any], str]:
@@ -56,7 +56,7 @@ def cluster_file(source: Path, spec: PipelineSpec, *, text: str = "text", labels
         text, labels: columns; the number of different labels is `k`, where neither `k` nor `threshold` is given.
         judge: ask which text is odd in each cluster, by `read` and `say`; the answers go to this file.
         out: write the rows with `cluster` and `outlier` to this CSV or Parquet file.
-        model: a model folder or name; by default the base of `spec`.
+        model: a model folder or name, read as it is itself; by default the base of `spec`, or all-MiniLM-L6-v2.
     Raises:
         ContractError: `data.file` for a place that cannot be written; as `typed_rows`, `cluster_texts`, `agreement`.
     """
@@ -94,8 +94,8 @@ def _cluster_report(table: str, content: Mapping[str, Any]) -> str:
                       f"coherence: {content['coherence']}", f"if the clusters look poor, {content['if poor']}"])
 
 # %% ../../nbs/08_cluster/files.ipynb #f1524dd6
-def duplicates_file(source: Path, spec: PipelineSpec, *, calibrate: Path | None = None, same_from: float | None = None,
-                    precision: float | None = None, threshold: float | None = None,
+def duplicates_file(source: Path, spec: PipelineSpec | None, *, calibrate: Path | None = None,
+                    same_from: float | None = None, precision: float | None = None, threshold: float | None = None,
                     columns: Mapping[str, str | None] | None = None, out: Path | None = None,
                     model: str | None = None) -> tuple[dict[str, Any], str]:
     """Near-copies among the texts of a file, or a decision for each of its pairs, at a calibrated threshold.
