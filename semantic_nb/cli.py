@@ -289,8 +289,8 @@ def _duplicates_command(
     "Find near-copies among texts, or decide about pairs, at a calibrated threshold."
     from semantic_nb.cluster.files import duplicates_file
     columns = {"anchor": anchor, "positive": positive, "label": label, "text": text}
-    content, found = duplicates_file(source, _spec_if_any(), calibrate=calibrate, same_from=same_from, precision=precision,
-                                     threshold=threshold, columns=columns, out=out, model=model)
+    content, found = duplicates_file(source, _spec_if_any(), calibrate=calibrate, same_from=same_from,
+                                     precision=precision, threshold=threshold, columns=columns, out=out, model=model)
     _show(content, as_json, found)
 
 # %% ../nbs/plumbing/cli.ipynb #f09a1936
