@@ -315,7 +315,7 @@ def make_index(model: "SentenceTransformer", source: Domain | Corpus | Sequence[
     recipe = {"model": identity, "corpus": corpus.content, "index": spec.model_dump(), "k": k, "seed": seed,
               "sweep": _SWEEP, "questions": fingerprint(questions), "bf16": type(bf16_context(model.device)).__name__,
               "code": fingerprint([build_index, choose_type, lists_for, _code_size, tune_effort, _tied_rows,
-                                   _probe_answers])}
+                                   _probe_answers, encode, truncate])}
 
     def build(folder: Path) -> dict:
         return {"model": identity} | _write_index(folder, model, corpus, spec, questions, k)

@@ -159,7 +159,8 @@ def _training_recipe(base: str, pairs: Sequence[PairSet], stage: Stage, domain: 
     "Everything that decides what a training learns."
     spec, dev = domain.spec, domain.splits[domain.spec.validation.dev]
     model = load_encoder(base, spec.model)
-    code = [_train_stage, _trainer, _training_arguments, _column_prompts, _callbacks, build_loss, dev_evaluator]
+    code = [_train_stage, _trainer, _training_arguments, _column_prompts, _callbacks, build_loss, dev_evaluator,
+            sample_corpus]
     return {"base": encoder_identity(model), "pairs": [fingerprint([p.name, p.symmetry, p.columns()]) for p in pairs],
             "stage": asdict(stage), "loss": spec.loss.model_dump(), "corpus": domain.corpus.content,
             "training": [spec.training.batch_size, spec.training.warmup],
