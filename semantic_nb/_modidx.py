@@ -611,6 +611,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'semantic_nb/encoder.py'),
                                      'semantic_nb.encoder.load_encoder': ( '04_encoder/integrity.html#load_encoder',
                                                                            'semantic_nb/encoder.py'),
+                                     'semantic_nb.encoder.named_encoder': ( '04_encoder/integrity.html#named_encoder',
+                                                                            'semantic_nb/encoder.py'),
                                      'semantic_nb.encoder.search_sizes': ('encoder.html#search_sizes', 'semantic_nb/encoder.py'),
                                      'semantic_nb.encoder.truncate': ('encoder.html#truncate', 'semantic_nb/encoder.py')},
             'semantic_nb.index': { 'semantic_nb.index.SearchIndex': ('07_index/guards.html#searchindex', 'semantic_nb/index.py'),

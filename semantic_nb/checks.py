@@ -24,7 +24,7 @@ from .data.records import (
     Corpus, Finding, Judged, PairSet, positive_pairs, read_corpus, read_judged)
 from .data.rows import MaybeText, judgment_file, pair_columns, read_rows, typed_rows
 from .data.symmetry import answered, direction_finding, mixture_finding, read_sides, symmetry_finding
-from .encoder import encode, load_encoder
+from .encoder import encode, named_encoder
 from .loss.negatives import false_negatives, negatives_finding
 from .output import Estimate
 from .spec import PipelineSpec, load_spec
@@ -260,7 +260,7 @@ def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetr
     known = None if against is None else _as_source(against, symmetry, split, columns)
     spec = given.spec or (load_spec() if Settings.current().spec else None)
     if model is None or isinstance(model, str):
-        model = load_encoder(*([model] if model else [spec.model.base, spec.model] if spec else []))
+        model = named_encoder(model, spec and spec.model)
     findings = list(given.findings)
     for pairs in given.pairs:
         say(f"{pairs.name}: {len(pairs):,} pairs: symmetry, direction, mixture")

@@ -203,7 +203,6 @@ def read_report(spec: PipelineSpec | None = None) -> Report:
                         f"{spec.name} has no readable report in the {Settings.current().profile} profile",
                         "there is nothing to print", "semantic-nb run")
 
-
 # %% ../nbs/11_pipeline/report.ipynb #dbb0d5e5
 def diagnose_run(spec: PipelineSpec | None = None, say: "Callable[[str], None]" = print) -> Diagnosis:
     "Which layer lost the quality of this spec's run; by default of the spec that settings.ini names."

@@ -21,7 +21,7 @@ from .quality import (
 from ..core import ContractError, Settings
 from ..store import write_rows
 from ..data.rows import MaybeText, Text, pair_columns, read_rows, typed_rows
-from ..encoder import encode, load_encoder
+from ..encoder import encode, named_encoder
 from ..spec import PipelineSpec
 
 # %% ../../nbs/08_cluster/files.ipynb #64895237
@@ -42,8 +42,7 @@ def _need_target(path: Path | None, kinds: Sequence[str] = ()) -> None:
 
 # %% ../../nbs/08_cluster/files.ipynb #f2ae18ba
 def _embedder(spec: PipelineSpec | None, model: str | None, rows: int) -> Callable[[Sequence[str]], np.ndarray]:
-    encoder = load_encoder(*([model] if model else [spec.model.base, spec.model] if spec else []))
-    return partial(encode, encoder, role="document", progress=rows > 1000)
+    return partial(encode, named_encoder(model, spec and spec.model), role="document", progress=rows > 1000)
 
 # %% ../../nbs/08_cluster/files.ipynb #30ad5c52
 def cluster_file(source: Path, spec: PipelineSpec | None, *, text: str = "text", labels: str | None = None,
