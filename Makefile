@@ -31,15 +31,17 @@ run: $(VENV)/.installed
 	@echo
 	@printf '%s\n' "most common elements of a list" "remove spaces from both ends of a string" "draw samples from a bell curve" | $(BIN)/semantic-nb search -k 3
 
-# Side by side; most tests of the package do too little at a time for two threads. Solutions run in tests/test_book.py.
+# Side by side, so one thread each. Chapters at the smallest scale; solutions run in tests/test_book.py.
 test: $(VENV)/.installed
 	$(MAKE) -j2 test-package test-chapters
 
-test-package: export OMP_NUM_THREADS = 1
-test-package: export SEMANTIC_NB_THREADS = 1
+test-package test-chapters: export OMP_NUM_THREADS = 1
+test-package test-chapters: export SEMANTIC_NB_THREADS = 1
+
 test-package: $(VENV)/.installed
 	$(BIN)/python -m pytest --durations 12 tests
 
+test-chapters: export SEMANTIC_NB_PROFILE = tiny
 test-chapters: $(VENV)/.installed
 	$(BIN)/python -m pytest --durations 12 --nbval-lax --nbval-current-env --nbval-cell-timeout 1800 \
 		--ignore nbs/solutions nbs

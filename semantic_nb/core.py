@@ -60,8 +60,8 @@ _PREFIX = "SEMANTIC_NB_"
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run is scaled and where its results go; `settings.ini` says what each key means. `documents`, `pairs`,
-    `sample`: 0 means all there are. `spec` is None where no `settings.ini` names one."""
+    """How a run is scaled and where its results go; `settings.ini` says what each key means. `documents`, `questions`,
+    `pairs`, `sample`, `eval_every`: 0 means no limit. `spec` is None where no `settings.ini` names one."""
     root: Path = field(default_factory=Path.cwd)
     spec: Path | None = None
     profile: str = "full"
@@ -70,8 +70,10 @@ class Settings:
     device: str = "auto"
     runs_dir: Path = Path("runs")
     documents: int = 0
+    questions: int = 0
     pairs: int = 0
     sample: int = 3000
+    eval_every: int = 0
 
     @property
     def store(self) -> Path:
@@ -137,7 +139,7 @@ def _typed(values: Mapping[str, str], root: Path) -> Settings:
     return settings
 
 def _need_bounds(settings: Settings) -> None:
-    for name in ("seed", "threads", "documents", "pairs", "sample"):
+    for name in ("seed", "threads", "documents", "questions", "pairs", "sample", "eval_every"):
         least, most = (1, 1024) if name == "threads" else (0, 2**32 - 1)  # the largest seed that numpy takes
         if not least <= (value := getattr(settings, name)) <= most:
             raise ValueError(f"{name} = {value} is not between {least} and {most}")

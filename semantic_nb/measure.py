@@ -186,14 +186,19 @@ def _tied_rows(queries: np.ndarray, documents: np.ndarray, k: int) -> list[np.nd
 # %% ../nbs/03_measure/runs.ipynb #1a5ac503
 def bm25(corpus: Corpus, queries: Mapping[str, str], k: int = 100) -> Run:
     """The lexical reference: BM25 (Lucene's variant) over passages, English stop words and stemmer; of scripts without
-    spaces, pairs of neighbouring characters. The order of ties is arbitrary."""
+    spaces, pairs of neighbouring characters. Documents with the same score are ranked in the order of the corpus."""
     import bm25s
     index, documents = bm25s.BM25(method="lucene", k1=1.5, b=0.75), _bm25_tokens(corpus.passages)
     if not any(map(any, documents)):
         return {query: {} for query in queries}
     index.index(documents, show_progress=False)
-    rows, scores = index.retrieve(_bm25_tokens(queries.values()), k=min(k, len(corpus)), show_progress=False)
-    return _without_self(as_run(list(queries), corpus.ids, scores, np.where(scores > 0, rows, -1)), corpus, queries)
+    def found(words: list[str]) -> dict[str, float]:
+        scores = index.get_scores(words) if words else np.zeros(len(corpus), "float32")
+        rows = np.flatnonzero(scores >= max(np.partition(scores, -size)[-size], np.finfo("float32").tiny))
+        return {corpus.ids[row]: float(scores[row]) for row in rows[np.argsort(-scores[rows], kind="stable")][:size]}
+    size = min(k, len(corpus))
+    run = dict(zip(queries, map(found, _bm25_tokens(queries.values()))))
+    return _without_self(run, corpus, queries)
 
 # %% ../nbs/03_measure/runs.ipynb #f235a128
 def _bm25_tokens(texts: Iterable[str]) -> list[list[str]]:

@@ -123,7 +123,8 @@ def _made_from(spec: PipelineSpec) -> str:
     named = [data.corpus, data.queries, spec.clustering.labelled, *(source.path for source in data.pairs)]
     files = [spec.folder / name for name in named if name] + sorted((spec.folder / data.qrels).glob("*"))
     hashes = [file_hash(file) for file in files if file.is_file()]
-    return fingerprint([spec.model_dump(mode="json"), hashes, settings.documents, settings.pairs, settings.seed])
+    scale = [settings.documents, settings.questions, settings.pairs, settings.eval_every, settings.seed]
+    return fingerprint([spec.model_dump(mode="json"), hashes, scale])
 
 # %% ../nbs/11_pipeline/report.ipynb #eef4401b
 def measure_runs(built: Built) -> Runs:

@@ -56,9 +56,11 @@ def domain_folder(tmp_path, tiny_model) -> Path:
         spec = spec.replace(old, new)
     mined = '[[data.pairs]]\nname = "mined"\nsource = "documents"\nrule = "first_sentence"\nsymmetry = "asymmetric"\n\n'
     (folder / "spec.toml").write_text(spec.replace("[loss]", mined + "[loss]"), encoding="utf-8")
-    ini = (ROOT / "settings.ini").read_text(encoding="utf-8").replace("data/pydocs/spec.toml",
-                                                                      "data/toy/spec.toml").replace(
-                                                                          "profile = quick", "profile = tiny")
+    ini = (ROOT / "settings.ini").read_text(encoding="utf-8")
+    for old, new in (("data/pydocs/spec.toml", "data/toy/spec.toml"), ("profile = quick", "profile = tiny"),
+                     ("\neval_every = 2\n", "\n")):  # dev is looked at as often as the spec says
+        assert old in ini, old
+        ini = ini.replace(old, new)
     (folder.parents[1] / "settings.ini").write_text(ini, encoding="utf-8")
     return folder
 

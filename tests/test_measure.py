@@ -123,6 +123,12 @@ def test_bm25_is_that_of_the_library_where_words_have_spaces():
     assert all(ours[query][document] == score for query, hits in plain.items() for document, score in hits.items())
 
 
+def test_bm25_ranks_equal_documents_in_the_order_of_the_corpus():
+    corpus = corpus_of("quite another text", *["sort a list"] * 50, "list")
+    assert list(bm25(corpus, {"q": "sort list"}, k=7)["q"]) == [f"d{row}" for row in range(1, 8)]
+    assert bm25(corpus, {"q": "nothing of it"}) == {"q": {}}
+
+
 def test_a_corpus_without_words_answers_nothing():
     assert bm25(corpus_of("", "the"), {"q": "sort"}) == {"q": {}}
 

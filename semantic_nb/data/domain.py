@@ -214,6 +214,11 @@ def sample_corpus(corpus: Corpus, judged: Iterable[Judged], size: int) -> Corpus
     wanted = max(0, size - len(relevant))
     return corpus.subset(relevant | {others[i] for i in _by_hash(others, wanted)} if wanted else relevant)
 
+def _fewer(judged: Judged, count: int) -> Judged:
+    "At most `count` of the questions, chosen by hash (0: all)."
+    ids = list(judged.queries)
+    return judged.select(ids[i] for i in _by_hash(ids, count)) if 0 < count < len(ids) else judged
+
 # %% ../../nbs/02_data/loading.ipynb #b5680ac1
 @dataclass(frozen=True)
 class Domain:
@@ -265,10 +270,11 @@ def load_domain(spec: PipelineSpec) -> Domain:
                                "add documents or pairs that the judged queries do not need")
                  for clean, finding, _ in checked if not len(clean)]:
         raise ContractError.all_of(empty)
-    limit = Settings.current().pairs
-    pairs = tuple(clean.take(_by_hash(clean.anchors, limit)) for clean, _, _ in checked)
+    scale = Settings.current()
+    pairs = tuple(clean.take(_by_hash(clean.anchors, scale.pairs)) for clean, _, _ in checked)
+    splits = {name: _fewer(split, scale.questions) for name, split in splits.items()}
     findings = [_giant_group(groups.tolist()), *(one for _, finding, noted in checked for one in (*noted, finding))]
     findings += [split.finding(name) for name, split in splits.items()] + [whole.finding()] * bool(whole.empty)
     findings += [_few_questions(name, split) for name, split in splits.items() if len(split.queries) < 3]
-    searched = sample_corpus(whole, splits.values(), Settings.current().documents)
+    searched = sample_corpus(whole, splits.values(), scale.documents)
     return Domain(spec, searched, splits, pairs, tuple(findings))

@@ -395,8 +395,6 @@ def test_the_committed_log_leaks_nothing(pinned):
                                     {text for split in judged for text in split.queries.values()})[1].count == 0
 
 
-@pytest.mark.skipif(not {"X86_V4", "AVX512_SKX"} & {*np.show_config("dicts")["SIMD Extensions"]["found"]},
-                    reason="documents with the same BM25 score are put in another order by this processor")
 def test_the_committed_log_is_what_the_defaults_write(pinned, tmp_path):
     _, _, corpus, questions = pinned
     made = write_clicks(simulate(searches(corpus, questions, corpus.ids), Users()), tmp_path / "clicks.csv")
