@@ -141,7 +141,10 @@ def _decided(texts: Sequence[Sequence[str]], embed: Callable[[Sequence[str]], np
         scores = pair_scores(*texts, embed)
         results = [{"cosine": float(score), "same": bool(score >= threshold)} for score in scores]
         return results, f"{(scores >= threshold).sum()} of {len(results)} pairs are the same", []
-    copies = deduplicate(texts[0], embed(texts[0]), threshold, progress=len(texts[0]) > 1000)
+    vectors = embed(texts[0])
+    copies = deduplicate(texts[0], vectors, threshold, progress=len(vectors) > 1000)
+    some = np.random.default_rng(0).permutation(len(vectors))[:1000]
+    space = space_check(vectors[some])[:1] if len(some) > 1 else []  # texts that the model cannot read look alike
     results = [{"keep": bool(keep), "stands_for": int(row), "reason": reason}
                for keep, row, reason in zip(copies.keep, copies.representative, copies.reason)]
-    return results, str(copies), [copies.finding(how)]
+    return results, str(copies), [copies.finding(how), *space]

@@ -96,3 +96,12 @@ def test_a_request_that_no_vectors_could_meet_is_refused_before_the_work(no_work
     with pytest.raises(ContractError) as refusal:
         cluster_file(source, spec, **request_)
     assert refusal.value.layer == layer
+
+
+def test_texts_that_the_model_cannot_read_are_doubted(settings, tmp_path):
+    words = "แมว นอน หลับ ผู้ใช้ เปิด แฟ้ม ฝน ตก หนัก บ้าน รถ เดิน".split()
+    path = tmp_path / "thai.jsonl"
+    path.write_text("".join(json.dumps({"text": " ".join(words[i % 7:i % 7 + 2 + i % 4])}) + "\n" for i in range(60)))
+    content, text = duplicates_file(path, None, threshold=0.95)
+    assert "cluster.collapse" in [finding["id"] for finding in content["findings"] if finding["status"] == "doubt"]
+    assert "does not separate these texts" in text
