@@ -14,8 +14,8 @@ import numpy as np
 
 from .output import Estimate, Table, markdown_text
 from .measure import p_text
-from .spec import (INDEX_LIMITS, SHARP_DROP, SPEC_RULES, IndexSpec, LossSpec, PairSource, PipelineSpec,
-                              _ClusteringSpec, _TrainingSpec)
+from .spec import (INDEX_LIMITS, SHARP_DROP, SPEC_RULES, IndexSpec, LossSpec, ModelSpec, PairSource,
+                              PipelineSpec, _ClusteringSpec, _TrainingSpec)
 
 # %% ../nbs/plumbing/brief.ipynb #9c565672
 COLOURS = {"blue": "#0072B2", "orange": "#E69F00", "green": "#009E73", "red": "#D55E00",
@@ -106,7 +106,8 @@ def pipeline_map(spec: PipelineSpec, seen: Mapping[str, str] | None = None) -> T
     "One row per layer: what is declared, and, after a run, the formats, shapes and paths that were `seen` in it."
     d, l, m, i, v = spec.data, spec.loss, spec.model, spec.index, spec.validation
     sources = "; ".join(f"{p.name}: {p.source}, {p.symmetry}" for p in d.pairs)
-    smaller = f", then Matryoshka at {', '.join(map(str, m.dims[1:]))}" if m.dims[1:] else ""
+    turned = f", axes in order of their weight in the {m.rotate}" if m.rotate else ""
+    smaller = f"{turned}, then Matryoshka at {', '.join(map(str, m.dims[1:]))}" if m.dims[1:] else ""
     declared = {
         "data": f"{d.pair_type} ({sources}) for {d.symmetry} search over {d.corpus}",
         "loss": f"{l.name}, {m.similarity} x {l.scale:g}, {', '.join(l.directions)}, "
@@ -135,10 +136,16 @@ def _loss_text(l: LossSpec, similarity: str) -> str:
     mined = _count(l.mined_negatives, "hard negative") + " for each pair" if l.mined_negatives else "no negatives"
     return f"`{l.name}(model{options})`. Mine {mined}."
 
-def _stages_text(dims: Sequence[int], t: _TrainingSpec) -> str:
+def _stages_text(m: ModelSpec, t: _TrainingSpec) -> str:
+    dims, turned = m.dims, ""
     first = f"Learn the space at {dims[0]} dimensions: {_count(t.epochs, 'epoch')}, learning rate {t.learning_rate:g}."
+    if m.rotate:
+        turned = (f"\n   Put the axes in order: a `Dense({dims[0]}, {dims[0]}, bias=False)` without activation before "
+                  "`Normalize`.\n   Its rows are the eigenvectors of V.T @ V, largest first (V: the vectors of the "
+                  f"{m.rotate}, not centred).\n   In the next step it learns at {t.rotation_learning_rate:g}.")
     return first if len(dims) == 1 else (
-        f"{first}\n   Then continue with `MatryoshkaLoss(model, loss, matryoshka_dims={list(dims)})`, by cosine:\n"
+        f"{first}{turned}\n"
+        f"   Then continue with `MatryoshkaLoss(model, loss, matryoshka_dims={list(dims)})`, by cosine:\n"
         f"   {_count(t.compress_epochs, 'epoch')}, learning rate {t.compress_learning_rate:g}.")
 
 # %% ../nbs/plumbing/brief.ipynb #8cdec402
@@ -204,7 +211,7 @@ These decisions are made; do not change them. Where one is missing, ask.{given}
    `BatchSamplers.NO_DUPLICATES`, each from one source; warm-up over {t.warmup * 100:g} % of the steps.
    Measure {v.metric} on `{v.dev}` every {_count(v.eval_every, "step").removeprefix("1 ")}; keep the best checkpoint.
 4. **Model.** Start from `{m.base}` ({m.similarity}), at most {m.max_tokens} tokens, prompts: {prompts}.
-   {_stages_text(m.dims, t)}
+   {_stages_text(m, t)}
 5. **Index.** Of `{d.corpus}`, about {_count(i.documents, 'document')}: vectors of {i.dim} dimensions{
    ", normalised after the cut" if i.similarity == "cosine" else ""}, inner product.
    Type: {_index_text(i)}

@@ -76,10 +76,12 @@ def _check_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJs
     from semantic_nb.data.domain import load_domain
     from semantic_nb.data.records import findings_table
     from semantic_nb.encoder import load_encoder
+    from semantic_nb.model import check_rotation
     decided = _spec(spec, trust)
     domain = load_domain(decided)
     findings = [*domain.findings, *require_pairs(domain.pairs, decided)]
     load_encoder(decided.model.base, decided.model)  # refuses a base that is not what the spec says
+    check_rotation(domain)
     tables = {"map": pipeline_map(decided), "checklist": checklist(), "findings": findings_table(findings)}
     _show({name: table.rows for name, table in tables.items()}, as_json, "\n\n".join(map(str, tables.values())))
 

@@ -220,6 +220,9 @@ def _declare(model: "SentenceTransformer", path: str, spec: ModelSpec) -> None:
                                 f"the spec says {spec.max_tokens} tokens, the model reads at most {limit}",
                                 "what comes after these is not read, whatever the spec says", f"max_tokens = {limit}")
         model.max_seq_length = spec.max_tokens
+    if "rotation" in dict(model.named_children()) and not spec.rotate:
+        raise ContractError("model.rotate", f"{Path(path).name} is a rotated model, the spec says rotate = false",
+                            "its sizes were chosen and compared with the axes in order", 'rotate = "corpus"')
     _check_prompts(model, spec)
     model.prompts = {"query": "", "document": "", **spec.prompts}
     if (width := model.get_embedding_dimension()) != spec.dims[0]:

@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
-
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from .core import ContractError, Settings
 
@@ -100,12 +99,13 @@ class LossSpec(_Section):
 
 # %% ../nbs/01_spec/rules.ipynb #891d605f
 class ModelSpec(_Section):
-    "The base, its similarity, the Matryoshka sizes it is cut at, and the prompts that are stored with the model."
+    "The base, its similarity, Matryoshka sizes and prompts. `rotate`: axes in the order of their weight before stage 2."
     base: str
     base_reason: str = ""
     similarity: Literal["cosine", "dot"]
     dims: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = Field(min_length=1)
     max_tokens: int = Field(ge=8, le=1_000_000)
+    rotate: Literal["corpus", False] = False
     prompts: dict[Literal["query", "document"], str] = {}
 
 # %% ../nbs/01_spec/rules.ipynb #47c1b512
@@ -115,6 +115,7 @@ class _TrainingSpec(_Section):
     learning_rate: float = Field(2e-5, gt=0, le=1)  # as in the examples of sentence-transformers
     compress_epochs: float = Field(1, gt=0, le=1000)
     compress_learning_rate: float = Field(1e-5, gt=0, le=1)  # gently, over a learned space
+    rotation_learning_rate: float = Field(1e-4, gt=0, le=1)  # of the rotation, in stage 2
     warmup: float = Field(0.1, ge=0, lt=1)
 
 # %% ../nbs/01_spec/rules.ipynb #ee56e21b
@@ -198,7 +199,9 @@ SPEC_RULES += (
     SpecRule("model.dims", "Matryoshka sizes descend from the model's own",
              "a size above the model's does not exist", "list sizes from the model's own downwards"),
     SpecRule("model.similarity", "similarity and base agree", "in a base trained for cosine lengths mean nothing",
-             "declare the similarity that the base was trained for"))
+             "declare the similarity that the base was trained for"),
+    SpecRule("model.rotate", "a rotation has smaller sizes to serve", "it puts the axes in order for those who cut; at "
+             "full size every score stays as it was", "rotate = false, or smaller sizes in dims"))
 
 # %% ../nbs/01_spec/rules.ipynb #1d5bc6dc
 def _model_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
@@ -213,6 +216,8 @@ def _model_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
         yield "model.dims", f"dims start at {dims[0]}, {base} has {width}"
     if s.model.similarity != similarity:
         yield "model.similarity", f"{base} is a {similarity} model, the spec says {s.model.similarity}"
+    if s.model.rotate and len(dims) == 1:
+        yield "model.rotate", f'rotate = "{s.model.rotate}", and {dims[0]} is the only size'
 
 # %% ../nbs/01_spec/rules.ipynb #e4131658
 SPEC_RULES += (

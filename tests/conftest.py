@@ -24,6 +24,25 @@ def tiny_model(tmp_path_factory) -> Path:
     return make_model(tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture(scope="session")
+def dot_folder(tmp_path_factory):
+    """multi-qa-mpnet-base-dot-v1's architecture with random weights: MPNet of one
+    layer, width 768, CLS pooling, dot score."""
+    import torch
+    from semantic_nb.bases import resolve_base
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
+    from transformers import AutoTokenizer, MPNetConfig, MPNetModel
+    folder = tmp_path_factory.mktemp("mpnet")
+    torch.manual_seed(0)
+    AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).save_pretrained(folder / "raw")
+    MPNetModel(MPNetConfig(vocab_size=30527, num_hidden_layers=1, hidden_size=768,
+                           num_attention_heads=12)).save_pretrained(folder / "raw")
+    SentenceTransformer(modules=[Transformer(str(folder / "raw")), Pooling(768, pooling_mode="cls")],
+                        similarity_fn_name="dot").save_pretrained(str(folder / "dot"))
+    return folder / "dot"
+
+
 @pytest.fixture
 def domain_folder(tmp_path, tiny_model) -> Path:
     """A fresh checkout in small: settings.ini and a domain with corpus, questions, judgments and spec."""

@@ -20,23 +20,6 @@ def model(spec, settings):
     return load_encoder(resolve_base(spec.model.base), spec.model)
 
 
-@pytest.fixture(scope="session")
-def dot_folder(tmp_path_factory):
-    """multi-qa-mpnet-base-dot-v1's architecture with random weights: MPNet of one
-    layer, width 768, CLS pooling, dot score."""
-    from sentence_transformers import SentenceTransformer
-    from sentence_transformers.sentence_transformer.modules import Pooling, Transformer
-    from transformers import AutoTokenizer, MPNetConfig, MPNetModel
-    folder = tmp_path_factory.mktemp("mpnet")
-    torch.manual_seed(0)
-    AutoTokenizer.from_pretrained(resolve_base("all-MiniLM-L6-v2")).save_pretrained(folder / "raw")
-    MPNetModel(MPNetConfig(vocab_size=30527, num_hidden_layers=1, hidden_size=768,
-                           num_attention_heads=12)).save_pretrained(folder / "raw")
-    SentenceTransformer(modules=[Transformer(str(folder / "raw")), Pooling(768, pooling_mode="cls")],
-                        similarity_fn_name="dot").save_pretrained(str(folder / "dot"))
-    return folder / "dot"
-
-
 def test_vectors_are_finite_and_of_unit_length_at_every_size(model):
     for dim in (None, 16, 8):
         vectors = encode(model, TEXTS, "document", dim)

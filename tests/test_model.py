@@ -1,9 +1,14 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
+from semantic_nb.bases import resolve_base
 from semantic_nb.core import ContractError
-from semantic_nb.encoder import load_encoder
+from semantic_nb.encoder import encoder_identity, load_encoder
 from semantic_nb.measure import Comparison
-from semantic_nb.model import Gate, compress, gate, learn_space, ship, train
+from semantic_nb.model import (
+    Gate, axes_by_weight, compress, gate, learn_space, order_axes, rotated, ship, train)
 
 
 @pytest.fixture
@@ -48,3 +53,105 @@ def test_the_whole_layer_in_one_call(domain):
     assert trained.path.endswith("/model") and len(said) == 3
     assert load_encoder(trained.path, domain.spec.model).get_embedding_dimension() == 32
     assert trained.shipped.manifest["facts"]["shipped"] == ("tuned" if trained.decision.ship else "base")
+
+
+# --- the rotation
+
+TEXTS = [f"how to {verb} a {noun}" for verb in ("sort", "open", "copy", "print") for noun in ("list", "file", "plot")]
+
+
+def with_model(domain, **changes):
+    spec = domain.spec
+    return replace(domain, spec=spec.model_copy(update={"model": spec.model.model_copy(update=changes)}))
+
+
+def orthogonal(width):
+    return np.linalg.qr(np.random.default_rng(1).normal(size=(width, width)))[0].astype("float32")
+
+
+@pytest.mark.parametrize("base", ["tiny_model", "dot_folder", "all-MiniLM-L6-v2"])
+def test_a_rotation_leaves_every_score_at_full_size_alone(base, request, settings, tmp_path):
+    from sentence_transformers import SentenceTransformer
+    base = base if base.startswith("all") else str(request.getfixturevalue(base))
+    before = load_encoder(base)
+    model = rotated(before, orthogonal(before.get_embedding_dimension()))
+    model.save_pretrained(str(tmp_path / "turned"))
+    after = SentenceTransformer(str(tmp_path / "turned"))
+    assert (after.prompts, after.similarity_fn_name) == (before.prompts, before.similarity_fn_name)
+    old, new = before.encode(TEXTS), after.encode(TEXTS)
+    size = max(1, np.abs(old @ old.T).max())
+    assert np.abs(old @ old.T - new @ new.T).max() < 1e-5 * size and np.abs(old - new).max() > 0.01
+    assert encoder_identity(after) != encoder_identity(before)
+
+
+def test_two_rotations_are_one_layer(tiny_model, settings):
+    model, first, second = load_encoder(str(tiny_model)), orthogonal(32), orthogonal(32).T[::-1].copy()
+    twice = rotated(rotated(model, first), second)
+    assert [name for name, _ in twice.named_children()].count("rotation") == 1
+    assert np.allclose(twice.encode(TEXTS), model.encode(TEXTS) @ (second @ first).T, atol=1e-5)
+
+
+def test_a_model_with_an_unknown_end_is_refused(tiny_model, settings):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import LayerNorm
+    model = SentenceTransformer(modules=[*load_encoder(str(tiny_model)), LayerNorm(32)])
+    with pytest.raises(ContractError, match="ends in LayerNorm"):
+        rotated(model, orthogonal(32))
+
+
+def test_axes_stand_in_the_order_of_their_weight():
+    vectors = np.random.default_rng(2).normal(size=(200, 6)).astype("float32") * [1, 5, 2, 9, 0.1, 3] + 4
+    axes = axes_by_weight(vectors.astype("float32"))
+    weights = ((vectors @ axes.T) ** 2).sum(axis=0)
+    assert axes.dtype == "float32" and np.allclose(axes @ axes.T, np.eye(6), atol=1e-5)
+    assert (np.diff(weights) < 0).all() and weights.sum() == pytest.approx((vectors ** 2).sum())
+
+
+@pytest.mark.parametrize("vectors", [np.ones((5, 6), "float32"), np.full((9, 6), np.nan, "float32")])
+def test_too_few_or_broken_vectors_have_no_order(vectors):
+    with pytest.raises(ContractError, match="model.rotate"):
+        axes_by_weight(vectors)
+
+
+def test_stage_two_goes_on_from_the_rotated_stage_one(domain, settings):
+    domain = with_model(domain, rotate="corpus")
+    first = learn_space(domain)
+    start, second = order_axes(str(first.path / "model"), domain), compress(first, domain)
+    model = load_encoder(str(start.path / "model"), domain.spec.model)
+    assert second.manifest["recipe"]["base"] == encoder_identity(model)
+    assert second.manifest["recipe"]["stage"]["rotation_learning_rate"] == 1e-4
+    with pytest.raises(ContractError, match="model.order"):
+        compress(start, domain)
+    assert start.manifest["facts"]["documents"] == len(domain.corpus)
+
+
+def test_a_rotated_model_is_no_model_of_an_unrotated_spec(domain, settings):
+    turned = order_axes(resolve_base(domain.spec.model.base), with_model(domain, rotate="corpus")).path / "model"
+    with pytest.raises(ContractError, match="model.rotate.*is a rotated model"):
+        load_encoder(str(turned), with_model(domain, rotate=False).spec.model)
+
+
+def test_the_rotation_learns_at_a_rate_of_its_own(domain, settings, tmp_path):
+    from semantic_nb.loss.train import Stage, _trainer
+    domain = with_model(domain, rotate="corpus")
+    turned = order_axes(resolve_base(domain.spec.model.base), domain).path / "model"
+    trainer = _trainer(str(turned), domain.pairs, Stage("s", 1, 1e-5, (32, 16), 1e-3), domain, tmp_path)
+    groups = trainer.create_optimizer().param_groups
+    assert sorted({group["lr"] for group in groups}) == [1e-5, 1e-3]
+    assert [tuple(weight.shape) for group in groups if group["lr"] == 1e-3 for weight in group["params"]] == [(32, 32)]
+
+
+def test_a_corpus_smaller_than_its_axes_is_refused_before_anything_is_trained(domain, settings):
+    few = replace(with_model(domain, rotate="corpus"), corpus=domain.corpus.subset(domain.corpus.ids[:31]))
+    with pytest.raises(ContractError, match="model.rotate.*31 vectors for 32 axes"):
+        train(few, say=pytest.fail)
+
+
+def test_a_rotated_model_goes_through_the_gate_and_is_served(domain, settings):
+    domain = with_model(domain, rotate="corpus")
+    trained = train(domain, say=str)
+    assert [name for name, _ in load_encoder(trained.path, domain.spec.model).named_children()].count(
+        "rotation") == trained.decision.ship
+    kept = ship(trained.second, replace(trained.decision, ship=True), domain)
+    assert "axes put in order" in (kept.path / "model" / "README.md").read_text(encoding="utf-8")
+    assert "rotation" in dict(load_encoder(str(kept.path / "model"), domain.spec.model).named_children())

@@ -196,7 +196,7 @@ def _excerpts(pairs: PairSet, rows: np.ndarray) -> tuple[dict, ...]:
 
 # %% ../../nbs/02_data/symmetry.ipynb #be525e2d
 _ANSWERS = {"symmetry": "symmetry_reason", "direction": "symmetry_reason", "mixture": "mixture_reason"}
-_FALSE_ALARMS = {"symmetry": "0 of 480", "direction": "0 of 480", "mixture": "1 of 480"}
+_FALSE_ALARMS = {"symmetry": "0 of 2,400", "direction": "0 of 2,400", "mixture": "2 of 2,400"}
 
 def answered(finding: Finding, declared: object = None, because: str = "") -> Finding:
     """A failure that is inferred says how often its check is wrong, and is a `doubt` if it has an answer: `because`, or

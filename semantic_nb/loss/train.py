@@ -34,12 +34,13 @@ def check_columns(pairs: PairSet, loss: LossSpec) -> None:
 # %% ../../nbs/05_loss.ipynb #c13da31a
 @dataclass(frozen=True)
 class Stage:
-    """One pass of training: what it is called, how long, how fast, and which sizes
-    are trained (empty: the full one only)."""
+    """One pass of training: what it is called, how long, how fast, which sizes are trained
+    (empty: the full one only), and how fast a rotation behind the encoder learns (0: as fast)."""
     name: str
     epochs: float
     learning_rate: float
     dims: tuple[int, ...] = ()
+    rotation_learning_rate: float = 0
 
 # %% ../../nbs/05_loss.ipynb #69ec9e97
 def check_schedule(pairs: Sequence[PairSet], stage: Stage, spec: PipelineSpec) -> None:
@@ -267,6 +268,7 @@ def _training_arguments(model: "SentenceTransformer", spec: PipelineSpec, stage:
     every, seed = steps_between_looks(spec), Settings.current().seed
     return SentenceTransformerTrainingArguments(
         output_dir=str(folder / "checkpoints"), num_train_epochs=stage.epochs, learning_rate=stage.learning_rate,
+        learning_rate_mapping={r"\brotation\.": rate} if (rate := stage.rotation_learning_rate) else {},
         warmup_steps=spec.training.warmup, per_device_train_batch_size=spec.training.batch_size,
         batch_sampler=BatchSamplers.NO_DUPLICATES, multi_dataset_batch_sampler=MultiDatasetBatchSamplers.PROPORTIONAL,
         prompts=_column_prompts(spec.model, columns), seed=seed, data_seed=seed,
