@@ -99,7 +99,7 @@ class LossSpec(_Section):
 
 # %% ../nbs/01_spec/rules.ipynb #891d605f
 class ModelSpec(_Section):
-    "The base, its similarity, Matryoshka sizes and prompts. `rotate`: axes in the order of their weight before stage 2."
+    "The base, its similarity, Matryoshka sizes and prompts. `rotate`: axes in order of weight before stage 2."
     base: str
     base_reason: str = ""
     similarity: Literal["cosine", "dot"]

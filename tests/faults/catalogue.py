@@ -528,14 +528,6 @@ def _half(name: str) -> Callable[[Path], None]:
     return lambda folder: fresh(folder / name, (folder / name).read_bytes()[:(folder / name).stat().st_size // 2])
 
 
-def _turned(folder: Path) -> None:
-    from semantic_nb.encoder import load_encoder
-    from semantic_nb.model import rotated as with_axes
-    model = load_encoder(str(folder))
-    with_axes(model, np.eye(model.get_embedding_dimension(), dtype="float32")[::-1]).save_pretrained(
-        str(folder), create_model_card=False)
-
-
 def _stage_two(root: Path) -> None:
     folder = kept(root, "stage2")
     tensors(shuffled_weights)(folder / "model")
@@ -559,10 +551,6 @@ MODEL_FAULTS = (
     Fault("base-euclidean", "model", "a base that was trained for Euclidean distance",
           own_base(_config("config_sentence_transformers.json", "similarity_fn_name", "euclidean")),
           control=plain_model("our-base")),
-    Fault("rotation-of-one-size", "model", "the axes are put in order, and the full size is the only one",
-          replace(SPEC, ("dims = [32, 16]", 'rotate = "corpus"\ndims = [32]'))),
-    Fault("rotated-base", "model", "the base is a rotated model, and the spec knows nothing of it",
-          own_base(_turned), control=plain_model("our-base")),
     Fault("base-cross-encoder", "model", "a cross-encoder is named as the base",
           own_base(_config("config.json", "architectures", ["BertForSequenceClassification"])),
           control=plain_model("our-base")),
