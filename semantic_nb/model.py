@@ -28,8 +28,8 @@ def learn_space(domain: Domain) -> Artifact:
 def compress(first: Artifact, domain: Domain) -> Artifact:
     """Stage 2: Matryoshka over the spec's sizes, from the model of stage 1, which is rotated if the spec says so.
     With a single size there is nothing to compress, and the pass goes on as stage 1 did."""
-    spec = domain.spec
-    if not (first.path / "model").is_dir() or first.manifest["recipe"].get("stage", {"dims": "none"})["dims"]:
+    spec, recipe = domain.spec, first.manifest["recipe"]
+    if not (first.path / "model").is_dir() or "stage" not in recipe or recipe["stage"]["dims"]:
         raise ContractError("model.order", f"{first.path.name} is not a finished stage 1",
                             "each stage is judged alone, so the second one has to start from the first",
                             "pass the artifact of learn_space")

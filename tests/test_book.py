@@ -17,7 +17,7 @@ CHAPTERS = sorted((ROOT / "nbs").glob("[0-9]*.ipynb"))
 DEPTH = [path for path in sorted((ROOT / "nbs").glob("[0-9]*/*.ipynb")) if ".ipynb_checkpoints" not in path.parts]
 CHECKERS = sorted((ROOT / "nbs" / "solutions").glob("check_*.py"))
 LONGER = {"duplicates": 22, "grouping": 17, "quality": 16, "report": 17, "lint": 16, "loading": 16,
-          "lint_rules": 21, "stages": 17, "rotation": 20}  # whole functions and tables, better not cut in two
+          "lint_rules": 21, "rotation": 17}  # whole functions and tables, better not cut in two
 EXPORTED = re.compile(r"^#\|\s*export\b", re.M)
 
 

@@ -217,7 +217,7 @@ def sample_corpus(corpus: Corpus, judged: Iterable[Judged], size: int) -> Corpus
 def _fewer(judged: Judged, count: int) -> Judged:
     "At most `count` of the questions, chosen by hash (0: all)."
     ids = list(judged.queries)
-    return judged.select(ids[i] for i in _by_hash(ids, count)) if 0 < count < len(ids) else judged
+    return judged.select(ids[i] for i in _by_hash(ids, count))
 
 # %% ../../nbs/02_data/loading.ipynb #b5680ac1
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import bootstrap, spearmanr
 
 from semantic_nb.core import Settings
 from semantic_nb.data.rows import read_rows
@@ -23,6 +22,7 @@ from semantic_nb.encoder import bf16_context, encode, load_encoder, truncate
 from semantic_nb.model import axes_by_weight, rotated
 from semantic_nb.output import Estimate, Table
 from semantic_nb.store import write_json
+from semantic_nb.validate.bench import _agreements, _resampled
 
 DIMS = (384, 256, 128, 64, 32)
 Pairs = tuple[list[str], list[str], np.ndarray]
@@ -34,20 +34,16 @@ def read_pairs(path: Path) -> Pairs:
             np.array([float(row["score"]) for row in rows]))
 
 
-def correlation(cosines: np.ndarray, scores: np.ndarray, seed: int = 1) -> Estimate:
-    "Spearman's correlation with a 95 % bootstrap interval over the pairs."
-    def rank(a: np.ndarray, b: np.ndarray) -> float:
-        return spearmanr(a, b).statistic
-    found = bootstrap((cosines, scores), rank, paired=True, vectorized=False, n_resamples=1000, method="percentile",
-                      rng=seed).confidence_interval
-    return Estimate(float(rank(cosines, scores)), float(found.low), float(found.high), len(scores))
+def correlation(cosines: np.ndarray, scores: np.ndarray) -> Estimate:
+    "Spearman's correlation with a 95 % bootstrap interval over the pairs, as `semantic-nb bench` has it."
+    return _resampled(_agreements(scores)["Spearman"], cosines, scores)
 
 
-def row_of(system: str, model, pairs: Pairs, dims: Sequence[int] = DIMS) -> dict:
+def row_of(system: str, model, pairs: Pairs) -> dict:
     "A system at every size: correlation, interval, and what is kept of the one at full size."
     first, second = (encode(model, texts, "document", bf16=False) for texts in pairs[:2])
-    values = {dim: correlation((truncate(first, dim) * truncate(second, dim)).sum(axis=1), pairs[2]) for dim in dims}
-    return {"system": system, "sizes": {str(dim): {**asdict(value), "kept": value.value / values[dims[0]].value}
+    values = {dim: correlation((truncate(first, dim) * truncate(second, dim)).sum(axis=1), pairs[2]) for dim in DIMS}
+    return {"system": system, "sizes": {str(dim): {**asdict(value), "kept": value.value / values[DIMS[0]].value}
                                         for dim, value in values.items()}}
 
 

@@ -20,7 +20,6 @@ def test_a_rotation_keeps_the_full_size_and_every_size_is_measured(tiny_model, s
     import measurements.similarity as similarity
     monkeypatch.setattr(similarity, "load_encoder", lambda fresh: load_encoder(str(tiny_model), fresh=fresh))
     monkeypatch.setattr(similarity, "DIMS", (32, 16))
-    monkeypatch.setattr(similarity.row_of, "__defaults__", ((32, 16),))
     cut, turned = rows(PAIRS, PAIRS, PAIRS, 0)
     assert cut["sizes"]["32"]["value"] == pytest.approx(turned["sizes"]["32"]["value"], abs=0.03)
     assert cut["sizes"]["32"]["kept"] == 1 and set(cut["sizes"]) == {"32", "16"}
