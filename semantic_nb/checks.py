@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +24,11 @@ from .data.records import (
     Corpus, Finding, Judged, PairSet, positive_pairs, read_corpus, read_judged)
 from .data.rows import MaybeText, judgment_file, pair_columns, read_rows, typed_rows
 from .data.symmetry import answered, direction_finding, mixture_finding, read_sides, symmetry_finding
-from .encoder import encode, named_encoder
+from .encoder import Encoder, encode, named_encoder
 from .loss.negatives import false_negatives, negatives_finding
 from .output import Estimate
 from .spec import PipelineSpec, load_spec
 from .validate.tails import boilerplate, truncation_by_role, unknown_tokens
-
-# %% ../nbs/10_diagnose/checks.ipynb #223f90e2
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 # %% ../nbs/10_diagnose/checks.ipynb #05c3a1f0
 _PAIRED_SHARE, _FEWEST_DECIDED, _DRAWN_PAIRS = 0.8, 20, 2000
@@ -184,7 +180,7 @@ def _text_source(path: Path, column: str) -> DataSource:
     return DataSource(path.name, texts={"text": [text for text in texts if text.strip()]}, findings=(finding,))
 
 # %% ../nbs/10_diagnose/checks.ipynb #734b3999
-def _length_findings(source: DataSource, model: "SentenceTransformer") -> list[Finding]:
+def _length_findings(source: DataSource, model: Encoder) -> list[Finding]:
     roles: dict[str, Sequence[str]] = {}
     for pairs in source.pairs:
         prefix = f"{pairs.name}." if len(source.pairs) > 1 else ""
@@ -236,7 +232,7 @@ _DEMO_BATCH = 64
 # %% ../nbs/10_diagnose/checks.ipynb #0e3eaf87
 def check_data(source: _AnySource, against: _AnySource | None = None, *, symmetry: str = "", split: str = "",
                columns: Mapping[str, str | None] | None = None, because: str = "",
-               model: "SentenceTransformer | str | None" = None, say: Callable[[str], None] = print) -> list[Finding]:
+               model: "Encoder | str | None" = None, say: Callable[[str], None] = print) -> list[Finding]:
     """Check data of any kind before anything is trained on it; `say` is called with a line before each step.
 
     Args:

@@ -99,7 +99,7 @@ class Settings:
         """What `settings.ini` (here or above `start`), the profile it names and the environment (`SEMANTIC_NB_…`) say;
         `override` wins over all. Raises `ContractError` (`core.settings`) for what cannot be used."""
         start = Path(start or Path.cwd()).resolve()
-        root = next((folder for folder in (start, *start.parents) if (folder / "settings.ini").is_file()), None)
+        root = next((folder for folder in (start, *start.parents) if (folder / "settings.ini").exists()), None)
         ini = _read_ini(root) if root else {"run": {}, "full": {}}
         nearer = {name.removeprefix(_PREFIX).lower(): value
                   for name, value in os.environ.items() if name.startswith(_PREFIX)}

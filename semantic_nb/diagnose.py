@@ -22,7 +22,6 @@ from .measure import Comparison, Run, Runs, compare, exact_search, interval, per
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from sentence_transformers import SentenceTransformer
 
 # %% ../nbs/10_diagnose.ipynb #df2af847
 @dataclass(frozen=True)
@@ -86,9 +85,9 @@ from operator import attrgetter
 from .cluster.quality import space_check
 from .data.domain import Domain
 from .data.leakage import find_leaks
-from .encoder import corpus_vectors, encode, truncate
+from .encoder import Encoder, corpus_vectors, encode, truncate
 from .index import choose_type
-from .model import Gate
+from .model import Gate, _in_order
 from .spec import SHARP_DROP, PipelineSpec
 from .validate.confidence import MIN_QUERIES
 
@@ -97,15 +96,17 @@ def stages_of(runs: Runs, spec: PipelineSpec, split: str, shipped: bool = True) 
     "The stages of a finished run on one split; where the gate kept the base, the chain leads through the base."
     full, dim = spec.model.dims[0], spec.index.dim
     tuned = {"tuned, full size": ("stage 2", full), "tuned, served size": ("stage 2", dim)}
-    middle = tuned if shipped else {"base, served size": ("base", dim)}
+    middle = tuned if shipped else {"base, served size": (_in_order("base", spec.model), dim)}
     chain = {"BM25": ("BM25", None), "base": ("base", full), **middle, "served index": ("served", dim)}
     return {name: runs.of(*system, split) for name, system in chain.items()}
 
 # %% ../nbs/10_diagnose/layers.ipynb #86e3cc02
 def _training_stages(runs: Runs, spec: PipelineSpec, split: str) -> dict[str, Run]:
-    "Base, stage 1 and stage 2 at full size on one split."
-    systems = {"base": "base", "learned (stage 1)": "stage 1", "compressed (stage 2)": "stage 2"}
-    return {name: runs.of(system, spec.model.dims[0], split) for name, system in systems.items()}
+    "Base, stage 1 and stage 2 at full size, and stage 2 at the served size, on one split."
+    full, dim = spec.model.dims[0], spec.index.dim
+    systems = {"base": ("base", full), "learned (stage 1)": ("stage 1", full), "compressed (stage 2)": ("stage 2", full),
+               "tuned, served size": ("stage 2", dim)}
+    return {name: runs.of(*system, split) for name, system in systems.items()}
 
 # %% ../nbs/10_diagnose/layers.ipynb #0a6a31d2
 def budgets_of(spec: PipelineSpec) -> dict[str, float]:
@@ -164,8 +165,8 @@ def conclude(steps: Sequence[Step], findings: Sequence[Finding], gate: Gate, det
         return "", "doubt", f"{few} {detectable}".strip()
     if not gate.ship:
         return ("loss", "doubt",
-                f"loss: training bought nothing that the questions can show ({gate.metric} at {gate.dim}: "
-                f"{gate.comparison}), and the base is served. Next: {_NEXT['loss']}.")
+                f"loss: training bought nothing that the questions can show ({gate.asked}: {gate.comparison}), "
+                f"and the base is served. Next: {_NEXT['loss']}.")
     if sharp := [step for step in by_loss if step.status == "doubt" and -step.share > step.budget]:
         doubted = f"No layer fails, but the {sharp[0].layer} layer is in doubt: {_sentence(sharp[0], index_type)}"
         return sharp[0].layer, "doubt", f"{doubted} {detectable}".strip()
@@ -199,7 +200,7 @@ class RoleProbe:
                 f"{self.reverse:.0%} of relevant documents lead back to a question they answer; {roles}")
 
 # %% ../nbs/10_diagnose/layers.ipynb #4fc059ab
-def role_probe(model: "SentenceTransformer", domain: Domain, split: str) -> RoleProbe:
+def role_probe(model: Encoder, domain: Domain, split: str) -> RoleProbe:
     "The probe on one split, by exact search at the served size."
     spec, judged = domain.spec, domain.splits[split]
     documents = truncate(corpus_vectors(model, domain.corpus), spec.index.dim, model.similarity_fn_name)
@@ -227,7 +228,7 @@ def _knn_rows(queries: np.ndarray, vectors: np.ndarray, k: int) -> np.ndarray:
     return faiss.knn(queries, np.ascontiguousarray(vectors), min(k, len(vectors)), metric=faiss.METRIC_INNER_PRODUCT)[1]
 
 # %% ../nbs/10_diagnose/layers.ipynb #90f5e054
-def _swap_roles(model: "SentenceTransformer", domain: Domain, judged: Judged, documents: np.ndarray,
+def _swap_roles(model: Encoder, domain: Domain, judged: Judged, documents: np.ndarray,
                 questions: np.ndarray) -> Comparison | None:
     if model.prompts.get("query", "") == model.prompts.get("document", ""):
         return None
@@ -239,7 +240,7 @@ def _swap_roles(model: "SentenceTransformer", domain: Domain, judged: Judged, do
     return compare(*values, Settings.current().seed)
 
 # %% ../nbs/10_diagnose/layers.ipynb #be831421
-def judgments_finding(model: "SentenceTransformer", domain: Domain, split: str, least: int = 20) -> Finding:
+def judgments_finding(model: Encoder, domain: Domain, split: str, least: int = 20) -> Finding:
     """`validate.judgments`: how often a question is closer to its own relevant documents (mean of unit vectors) than
     to those of the next question with other answers.
 
@@ -302,7 +303,7 @@ class Diagnosis:
                 "findings": [finding.as_dict() for finding in self.findings if finding.status != "ok"]}
 
 # %% ../nbs/10_diagnose/layers.ipynb #78ef874f
-def diagnose_layers(domain: Domain, runs: Runs, gate: Gate, base: "SentenceTransformer", served: "SentenceTransformer",
+def diagnose_layers(domain: Domain, runs: Runs, gate: Gate, base: Encoder, served: Encoder,
                     sure: Mapping[str, Finding]) -> Diagnosis:
     "Which layer lost the quality of a finished run; `sure` are the findings of `confidence.how_sure`."
     spec, test, seed = domain.spec, domain.spec.validation.test, Settings.current().seed

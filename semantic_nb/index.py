@@ -101,12 +101,9 @@ from typing import Any
 from .core import ContractError, Settings
 from .data.domain import Domain
 from .data.records import Corpus
-from .encoder import bf16_context, corpus_vectors, encode, encoder_identity, truncate
+from .encoder import Encoder, bf16_context, corpus_vectors, encode, encoder_identity, truncate
 from .measure import Run, _tied_rows, as_run
 from .store import Artifact, fingerprint
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 # %% ../nbs/07_index/guards.ipynb #96fb90ac
 def _check_indexable(vectors: np.ndarray, spec: IndexSpec) -> None:
@@ -153,12 +150,12 @@ class SearchIndex:
                                 "FAISS would stop with an empty message", "truncate(queries, dim), shape (n, dim)")
         return self.index.search(np.ascontiguousarray(queries, dtype="float32"), min(k, self.index.ntotal))
 
-    def run(self, model: "SentenceTransformer", queries: Mapping[str, str], k: int = 100) -> Run:
+    def run(self, model: Encoder, queries: Mapping[str, str], k: int = 100) -> Run:
         "A run for queries by id."
         scores, rows = self.search(encode(model, list(queries.values()), "query", self.facts["dim"]), k)
         return as_run(list(queries), self.ids, scores, rows)
 
-    def ask(self, model: "SentenceTransformer", questions: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
+    def ask(self, model: Encoder, questions: Sequence[str], k: int = 10) -> list[list[tuple[str, float]]]:
         "The `k` best (id, score) for each question, best first."
         run = self.run(model, dict(enumerate(questions)), k)
         return [list(run[number].items()) for number in range(len(questions))]
@@ -173,7 +170,7 @@ def _probe_answers(index: SearchIndex, texts: Sequence[str], vectors: np.ndarray
             "ids": [[index.ids[i] if i >= 0 else "" for i in row] for row in rows]}
 
 # %% ../nbs/07_index/guards.ipynb #1b62448c
-def _check_probe(index: SearchIndex, model: "SentenceTransformer", probe: dict) -> None:
+def _check_probe(index: SearchIndex, model: Encoder, probe: dict) -> None:
     "Refuse a model that encodes the kept questions differently, or an index that answers them differently."
     then, now = np.array(probe["vectors"], "float32"), encode(model, probe["texts"], "query", index.facts["dim"])
     lengths = np.linalg.norm(then, axis=1) * np.linalg.norm(now, axis=1)
@@ -230,7 +227,7 @@ def _check_metric_and_ids(index: "faiss.Index", ids: Sequence[str]) -> None:
                             "build the index and its ids together")
 
 # %% ../nbs/07_index/guards.ipynb #2596fe2f
-def open_index(folder: Path, model: "SentenceTransformer") -> SearchIndex:
+def open_index(folder: Path, model: Encoder) -> SearchIndex:
     """Open a saved index for questions that `model` will encode; memory-mapped, read only.
 
     Raises:
@@ -259,7 +256,7 @@ def open_index(folder: Path, model: "SentenceTransformer") -> SearchIndex:
     return opened
 
 # %% ../nbs/07_index/guards.ipynb #61a6d477
-def _declared(model: "SentenceTransformer", source: Domain | Corpus | Sequence[str],
+def _declared(model: Encoder, source: Domain | Corpus | Sequence[str],
               spec: IndexSpec | None) -> tuple[Corpus, IndexSpec, list[str], int]:
     "Corpus, index section, the questions that the effort is tuned on, and how many answers are served."
     if isinstance(source, Domain):
@@ -279,7 +276,7 @@ def _numbered(texts: Sequence[str]) -> Corpus:
     return Corpus(tuple(map(str, range(len(texts)))), ("",) * len(texts), tuple(texts), ({},) * len(texts))
 
 # %% ../nbs/07_index/guards.ipynb #849d2efb
-def _write_index(folder: Path, model: "SentenceTransformer", corpus: Corpus, spec: IndexSpec, questions: list[str],
+def _write_index(folder: Path, model: Encoder, corpus: Corpus, spec: IndexSpec, questions: list[str],
                  k: int) -> dict:
     import faiss
     similarity = model.similarity_fn_name
@@ -297,7 +294,7 @@ def _write_index(folder: Path, model: "SentenceTransformer", corpus: Corpus, spe
             "recall": recall, "faiss": faiss.__version__, "documents": len(vectors)}
 
 # %% ../nbs/07_index/guards.ipynb #3ec37133
-def make_index(model: "SentenceTransformer", source: Domain | Corpus | Sequence[str],
+def make_index(model: Encoder, source: Domain | Corpus | Sequence[str],
                spec: IndexSpec | None = None) -> SearchIndex:
     """Encode, build, tune against exact search, save, and open for the model that asks. The folder in the store holds
     `index.faiss`, `ids.json` and the kept questions, `probe.json`.

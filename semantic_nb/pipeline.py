@@ -57,7 +57,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -70,18 +70,15 @@ from .core import ContractError, Settings
 from .data.domain import Domain, load_corpus
 from .data.records import Corpus
 from .diagnose import Diagnosis, diagnose_layers, draw_waterfall
-from .encoder import corpus_vectors, encode, search_sizes, truncate
+from .encoder import Encoder, corpus_vectors, encode, search_sizes, truncate
 from .index import SearchIndex, open_index
 from .measure import Runs, _self_findings, _without_self, bm25, holm
-from .model import Gate, Trained
+from .model import Gate, Trained, _in_order, order_axes, untuned
 from .output import printable
 from .store import (
     Artifact, file_hash, fingerprint, read_object, write_json, write_rows, write_text, written_aside)
 from .validate.audit import Audit, comparison_row, draw_audit, draw_map, evaluate, space_map
 from .validate.confidence import how_sure, production_warning
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 # %% ../nbs/11_pipeline/report.ipynb #4e80f5cc
 @dataclass(frozen=True)
@@ -92,17 +89,12 @@ class Built:
     index: SearchIndex
 
     @property
-    def decision(self) -> Gate:
-        "What the gate said."
-        return self.trained.decision
-
-    @property
-    def base(self) -> "SentenceTransformer":
+    def base(self) -> Encoder:
         "The untouched base."
         return load_encoder(self.domain.spec.model.base, self.domain.spec.model)
 
     @property
-    def served(self) -> "SentenceTransformer":
+    def served(self) -> Encoder:
         "The model that answers."
         return load_encoder(self.trained.path, self.domain.spec.model)
 
@@ -129,9 +121,11 @@ def _made_from(spec: PipelineSpec) -> str:
 # %% ../nbs/11_pipeline/report.ipynb #eef4401b
 def measure_runs(built: Built) -> Runs:
     "Runs of BM25, base, stage 1 and stage 2 at every size, and the served index, on every judged split."
-    spec, domain = built.domain.spec, built.domain
-    stages = {"base": spec.model.base, "stage 1": str(built.trained.first.path / "model"),
-              "stage 2": str(built.trained.second.path / "model")}
+    spec, domain, first = built.domain.spec, built.domain, str(built.trained.first.path / "model")
+    stages = {"base": spec.model.base, "stage 1": first}
+    if spec.model.rotate:
+        stages |= {"rotated base": untuned(domain), "rotated stage 1": str(order_axes(first, domain).path / "model")}
+    stages["stage 2"] = str(built.trained.second.path / "model")
     runs = {}
     for split, judged in domain.splits.items():
         runs["BM25", None, split] = bm25(domain.corpus, judged.queries)
@@ -143,16 +137,19 @@ def measure_runs(built: Built) -> Runs:
     return Runs(runs, domain.splits, spec.validation.metric)
 
 # %% ../nbs/11_pipeline/report.ipynb #d33115bf
-def all_comparisons(runs: Runs, spec: PipelineSpec) -> list[dict]:
-    "Planned comparisons on test and production: served against BM25 and base, then stage by stage; Holm-adjusted."
-    served, rows = spec.index.dim, []
-    plan = [("served", "base", served, served), ("served", "BM25", served, None)]
-    plan += [("stage 2", rival, dim, dim) for dim in spec.model.dims for rival in ("base", "stage 1")]
+def all_comparisons(runs: Runs, spec: PipelineSpec, decision: Gate) -> list[dict]:
+    """Planned comparisons on test and production, Holm-adjusted but for the gate's: served and stage 2 at each size
+    against the base at full size and what costs no training at the same size; stage 2 against stage 1."""
+    full, served, base, rows = spec.model.dims[0], spec.index.dim, _in_order("base", spec.model), []
+    first = _in_order("stage 1", spec.model)
+    plan = [("served", served, *rival) for rival in (("base", full), (base, served), ("BM25", None))]
+    plan += [("stage 2", dim, *rival) for dim in spec.model.dims for rival in (("base", full), (base, dim), (first, dim))]
     for split in filter(None, (spec.validation.test, spec.validation.production)):
-        for a, b, dim, other in plan:
-            values = {a: runs.scores(a, dim, split), b: runs.scores(b, other, split)}
-            rows.append(comparison_row(a, b, dim, runs.metric, split, values))
-    further = [row for row in rows if (row["a"], row["b"], row["split"]) != ("served", "base", spec.validation.test)]
+        for a, dim, b, b_dim in dict.fromkeys(plan):
+            values = runs.scores(a, dim, split), runs.scores(b, b_dim, split)
+            rows.append(comparison_row(a, dim, b, b_dim, runs.metric, split, values))
+    primary = "served", decision.rival, decision.rival_dim, decision.split
+    further = [row for row in rows if (row["a"], row["b"], row["b_dim"], row["split"]) != primary]
     for row, adjusted in zip(further, holm([row["p"] for row in further])):
         row["p_holm"] = adjusted
     return rows
@@ -212,28 +209,28 @@ def diagnose_run(spec: PipelineSpec | None = None, say: "Callable[[str], None]" 
 
 def _diagnosed(built: Built, runs: Runs) -> Diagnosis:
     sure = how_sure(built.domain, runs, built.base)
-    return diagnose_layers(built.domain, runs, built.decision, built.base, built.served, sure)
+    return diagnose_layers(built.domain, runs, built.trained.decision, built.base, built.served, sure)
 
 # %% ../nbs/11_pipeline/report.ipynb #9819c880
 def _content(built: Built, runs: Runs, audit: Audit, diagnosis: Diagnosis) -> dict:
-    spec, domain, settings, v = built.domain.spec, built.domain, Settings.current(), built.domain.spec.validation
-    warning = ""
+    domain, trained, settings = built.domain, built.trained, Settings.current()
+    spec, v, decision, warning = domain.spec, domain.spec.validation, trained.decision, ""
     if v.production:
         test, production = (runs.scores("served", spec.index.dim, split) for split in (v.test, v.production))
         warning = production_warning(test, production, v.metric, settings.seed)
-    artifacts = {"stage 1": built.trained.first.path, "stage 2": built.trained.second.path,
-                 "model": built.trained.shipped.path, "index": built.index.folder}
+    artifacts = {"stage 1": trained.first.path, "stage 2": trained.second.path,
+                 "model": trained.shipped.path, "index": built.index.folder}
     return {"name": spec.name, "profile": settings.profile, "seed": settings.seed, "date": date.today().isoformat(),
             "python": platform.python_version(),
             "versions": {package: metadata.version(package) for package in _PACKAGES},
             "spec": spec.model_dump(mode="json", exclude={"folder"}), "reasons": reasons(spec), "warning": warning,
             "confidence": {name: asdict(finding) for name, finding in diagnosis.sure.items()},
             "diagnosis": diagnosis.content(),
-            "gate": {"ship": built.decision.ship, "text": str(built.decision), **asdict(built.decision.comparison)},
+            "gate": {"ship": decision.ship, "text": str(decision), **asdict(decision.comparison)},
             "findings": [asdict(one) for one in (*domain.findings, *_self_findings(domain.corpus, domain.splits))],
             "pairs": {pairs.name: len(pairs) for pairs in domain.pairs},
             "retrieval": evaluate(runs, [v.metric, f"P@{v.k}"], len(domain.corpus)),
-            "comparisons": all_comparisons(runs, spec),
+            "comparisons": all_comparisons(runs, spec, decision),
             "audit": {"rows": list(audit.rows), "recommended": audit.recommended},
             "artifacts": {name: path.name for name, path in artifacts.items()}}
 
@@ -297,7 +294,7 @@ def judge_clusters(spec: PipelineSpec | None = None, read: "Callable[[str], str]
 class Served:
     "What a run serves: its documents, its model and its index."
     corpus: Corpus
-    model: "SentenceTransformer"
+    model: Encoder
     index: SearchIndex
 
     def answer(self, question: str, k: int = 5) -> list[dict]:

@@ -85,7 +85,7 @@ def make_domain(folder: Path, model: Path, symmetric: bool = False, size: int = 
     few = size < 100  # then a pass over the pairs is a single step, so several passes are made
     (folder / "spec.toml").write_text(
         SPEC.format(name=folder.name, symmetry=symmetry, pairs=pairs, model=model, size=size, epochs=4 if few else 1,
-                    clusters=2 if few else 12), encoding="utf-8")
+                    clusters=2 if few else 12, rotate="false" if few or symmetric else '"corpus"'), encoding="utf-8")
     return folder / "spec.toml"
 
 
@@ -114,6 +114,7 @@ base_reason = "a test is not about the quality of the base"
 similarity = "cosine"
 dims = [32, 16, 8]
 max_tokens = 32
+rotate = {rotate}
 
 [training]
 batch_size = 32

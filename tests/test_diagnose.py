@@ -33,7 +33,7 @@ def chain(**quality):
 
 def gate(ship=True):
     return Gate(ship,
-                compare(np.ones(N) * 0.7 if ship else np.ones(N) * 0.5, np.linspace(0, 1, N)), "nDCG@10", 128, "test")
+                compare(np.ones(N) * 0.7 if ship else np.ones(N) * 0.5, np.linspace(0, 1, N)), "nDCG@10", 128, "base", 384, "test")
 
 
 def test_a_sound_chain_accuses_nobody():

@@ -238,7 +238,7 @@ def test_the_dot_base_goes_through_the_whole_pipeline(dot_folder, domain_folder,
     spec = load_spec(domain_folder / "spec.toml")
     built = build(spec, say=lambda line: None)
     served = open_run(spec)
-    similarity = "cosine" if built.decision.ship else "dot"
+    similarity = "cosine" if built.trained.decision.ship else "dot"
     assert served.index.facts["similarity"] == served.model.similarity_fn_name == similarity
     assert served.index.index.d == 128 and len(served.answer("how to sort tables", 3)) == 3
 

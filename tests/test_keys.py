@@ -122,8 +122,9 @@ def test_a_shipped_model_depends_on_the_decision_and_on_what_its_card_says(key, 
     metric = "nDCG@10"
     better, other = (compare(np.linspace(0, 1, 40) + shift, np.linspace(0, 1, 40) * 0.5) for shift in (0.2, 0.3))
     base = SimpleNamespace(path=Path(domain.spec.model.base).parent)
-    gates = [Gate(False, better, metric, 16, "test"), Gate(False, other, metric, 16, "test"),
-             Gate(False, better, "P@10", 16, "test"), Gate(False, better, metric, 8, "test")]
+    asked = metric, 16, "base", 32, "test"
+    gates = [Gate(False, better, *asked), Gate(False, other, *asked), Gate(False, better, "P@10", *asked[1:]),
+             Gate(False, better, metric, 8, *asked[2:]), Gate(False, better, metric, 16, "rotated base", 16, "test")]
     found = [key(ship, base, gate, domain) for gate in gates]
     found.append(key(ship, base, gates[0], replace(domain, spec=domain.spec.model_copy(update={"name": "z"}))))
     assert len(set(found)) == len(found)

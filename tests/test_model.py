@@ -8,7 +8,7 @@ from semantic_nb.core import ContractError
 from semantic_nb.encoder import encoder_identity, load_encoder
 from semantic_nb.measure import Comparison
 from semantic_nb.model import (
-    Gate, axes_by_weight, compress, gate, learn_space, order_axes, rotated, ship, train)
+    Gate, axes_by_weight, compress, gate, learn_space, order_axes, rotated, ship, train, untuned)
 
 
 @pytest.fixture
@@ -31,7 +31,8 @@ def test_compressing_twice_is_refused(two_stages, domain, settings):
 @pytest.mark.parametrize("outcome, shipped", [("better", "tuned"), ("not shown", "base"), ("worse", "base")])
 def test_only_a_better_model_leaves(two_stages, domain, settings, outcome, shipped):
     from sentence_transformers import SentenceTransformer
-    decision = Gate(outcome == "better", Comparison(0.1, 0.0, 0.2, 0.01, 10, outcome), "nDCG@10", 16, "test")
+    decision = Gate(outcome == "better", Comparison(0.1, 0.0, 0.2, 0.01, 10, outcome), "nDCG@10", 16, "base", 32,
+                    "test")
     made = ship(two_stages[1], decision, domain)
     assert made.manifest["facts"]["shipped"] == shipped
     plain = SentenceTransformer(str(made.path / "model"))
@@ -147,11 +148,35 @@ def test_a_corpus_smaller_than_its_axes_is_refused_before_anything_is_trained(do
         train(few, say=pytest.fail)
 
 
-def test_a_rotated_model_goes_through_the_gate_and_is_served(domain, settings):
+@pytest.mark.parametrize("ships", [True, False])
+def test_a_rotating_spec_serves_a_rotated_model_whatever_the_gate_says(domain, settings, ships):
     domain = with_model(domain, rotate="corpus")
     trained = train(domain, say=str)
-    assert [name for name, _ in load_encoder(trained.path, domain.spec.model).named_children()].count(
-        "rotation") == trained.decision.ship
-    kept = ship(trained.second, replace(trained.decision, ship=True), domain)
+    kept = ship(trained.second, replace(trained.decision, ship=ships), domain)
     assert "axes put in order" in (kept.path / "model" / "README.md").read_text(encoding="utf-8")
     assert "rotation" in dict(load_encoder(str(kept.path / "model"), domain.spec.model).named_children())
+    same = str(trained.second.path / "model") if ships else untuned(domain)
+    assert kept.manifest["facts"]["encoder"] == encoder_identity(load_encoder(same, domain.spec.model))
+
+
+# --- the gate's rival
+
+@pytest.mark.parametrize("rotate", ["corpus", False])
+@pytest.mark.parametrize("stronger", ["base at full size", "base as it would be served"])
+def test_dev_names_the_strongest_untuned_rival(two_stages, domain, settings, monkeypatch, rotate, stronger):
+    domain, seen = with_model(domain, rotate=rotate), []
+
+    def search(model, corpus, judged, dims):
+        name = "rotated base" if "rotation" in dict(model.named_children()) else "base"
+        split = next(name for name, one in domain.splits.items() if one is judged)
+        seen.append((split, dims[0]))
+        full = dims[0] == 32
+        return {dims[0]: (split == "dev" and full == (stronger == "base at full size"), name)}
+
+    monkeypatch.setattr("semantic_nb.model.search_sizes", search)
+    monkeypatch.setattr("semantic_nb.model.per_query", lambda metric, run, judged: np.full(10, float(run[0])))
+    decision = gate(two_stages[1], domain)
+    served = "rotated base" if rotate else "base"
+    assert (decision.rival, decision.rival_dim) == (("base", 32) if stronger == "base at full size" else (served, 16))
+    assert sorted(seen) == sorted([("dev", 32), ("dev", 16), ("test", 16), ("test", decision.rival_dim)])
+    assert f"nDCG@10 at 16 against the {decision.rival} at {decision.rival_dim} on test" in str(decision)

@@ -106,6 +106,7 @@ def test_a_method_of_clustering_has_what_it_reads_and_nothing_else(changes, rule
 def test_only_descending_sizes_from_the_models_own_pass(dims):
     raw = copy.deepcopy(RAW)
     raw["model"]["dims"], raw["index"]["dim"], raw["validation"]["audit_dims"] = dims, dims[-1], dims
+    raw["model"]["rotate"] = False  # a single size has no use for it
     good = dims[0] == 384 and dims == sorted(set(dims), reverse=True)
     if good:
         assert parse_spec(raw, FOLDER).model.dims == tuple(dims)

@@ -80,5 +80,6 @@ def exercise_3(sizes: Sequence[int] | None, largest: int | None) -> str:
         return f"{len(wrong)} of {len(spec.model.dims)} sizes are on the wrong side. Ask the gate at each of them."
     if decisions[largest].comparison.difference < max(d.comparison.difference for d in decisions.values()) - 1e-9:
         return f"The list is right. At another size than {largest} the difference is larger."
-    return ("Well done: the opponent is the base cut to the same size. The more a cut costs the base, the easier the "
-            "gate becomes, so look at the base at full size as well.")
+    rivals = ", ".join(sorted({f"the {one.rival} at {one.rival_dim}" for one in decisions.values()}))
+    return (f"Well done. The opponent ({rivals}) is about as strong at each size, so the difference follows what a smaller "
+            "size costs the candidate.")

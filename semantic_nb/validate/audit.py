@@ -15,12 +15,12 @@ import numpy as np
 from ..core import Settings
 from ..data.domain import Domain
 from ..data.records import Judged
+from ..encoder import Encoder
 from ..measure import Run, compare, interval, judged_at, per_query
 from ..spec import SHARP_DROP
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from sentence_transformers import SentenceTransformer
 
 # %% ../../nbs/09_validate.ipynb #214f2667
 def retrieval_row(system: str, dim: int | None, metric: str, split: str, run: Run, judged: Judged, n_docs: int) -> dict:
@@ -46,7 +46,7 @@ class Audit:
     confirmed: Mapping = field(default_factory=dict)
 
 # %% ../../nbs/09_validate.ipynb #ec8dfe2b
-def truncation_audit(model: "SentenceTransformer", domain: Domain) -> Audit:
+def truncation_audit(model: Encoder, domain: Domain) -> Audit:
     """Quality and bytes of exact search at the full size and at those that the spec wants audited, largest first. The
     size is chosen on dev and looked at once on test. Where the full size scores nothing, it is recommended itself."""
     v = domain.spec.validation
@@ -65,10 +65,11 @@ from ..encoder import search_sizes
 from ..measure import Runs
 
 # %% ../../nbs/09_validate/audit.ipynb #fcad986b
-def comparison_row(a: str, b: str, dim: int | None, metric: str, split: str, values: Mapping[str, np.ndarray]) -> dict:
-    "System `a` against `b`, paired by query."
-    return {"a": a, "b": b, "dim": dim, "metric": metric, "split": split, "profile": Settings.current().profile,
-            **asdict(compare(values[a], values[b], Settings.current().seed))}
+def comparison_row(a: str, dim: int | None, b: str, b_dim: int | None, metric: str, split: str,
+                   values: Sequence[np.ndarray]) -> dict:
+    "System `a` at a size against `b` at a size (None: it has none), paired by query; `values`: the scores of both."
+    return {"a": a, "dim": dim, "b": b, "b_dim": b_dim, "metric": metric, "split": split,
+            "profile": Settings.current().profile, **asdict(compare(*values, Settings.current().seed))}
 
 # %% ../../nbs/09_validate/audit.ipynb #aa0a6d95
 def evaluate(runs: Runs, metrics: Sequence[str], n_docs: int) -> list[dict]:
@@ -77,7 +78,7 @@ def evaluate(runs: Runs, metrics: Sequence[str], n_docs: int) -> list[dict]:
             for (system, dim, split), run in runs.runs.items() for metric in metrics]
 
 # %% ../../nbs/09_validate/audit.ipynb #61df9937
-def _audit_rows(model: "SentenceTransformer", domain: Domain, split: str, sizes: Sequence[int]) -> tuple[dict, ...]:
+def _audit_rows(model: Encoder, domain: Domain, split: str, sizes: Sequence[int]) -> tuple[dict, ...]:
     "Exact search at each size on one split, and how much of the first, the full size, is kept (NaN for nothing)."
     metric, judged, seed = domain.spec.validation.metric, domain.splits[split], Settings.current().seed
     runs = search_sizes(model, domain.corpus, judged, sizes)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -23,15 +22,12 @@ from ..data.domain import (
     Domain, held_out_documents, leak_free, pairs_from_documents, split_queries)
 from ..data.records import GOOD_SHARE, Corpus, Judged, PairSet, read_corpus, read_judged
 from ..data.rows import Number, Text, judgment_file, pair_columns, read_rows, typed_rows
-from ..encoder import _PROMPT_NAMES, encode, load_encoder, search_sizes, truncate
+from ..encoder import _PROMPT_NAMES, Encoder, encode, load_encoder, search_sizes, truncate
 from ..loss.train import optimizer_steps
 from ..measure import _self_findings, bm25, p_text, per_query
 from ..model import compress, learn_space
 from ..spec import PipelineSpec
 from .audit import comparison_row, retrieval_row
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
 
 # %% ../../nbs/09_validate/bench.ipynb #06024d19
 def bench_spec(spec: PipelineSpec, base: str = "", max_tokens: int = 0) -> PipelineSpec:
@@ -75,19 +71,22 @@ def beir_domain(folder: Path, corpus: Corpus, test: Judged, spec: PipelineSpec) 
                             min(spec.training.epochs, spec.training.compress_epochs))
     validation = spec.validation.model_copy(update={"dev": "dev", "test": "test", "production": None,
                                                     "eval_every": max(1, min(spec.validation.eval_every, steps - 1))})
-    spec = spec.model_copy(update={"name": folder.name, "folder": folder, "validation": validation})
+    rotate = spec.model.rotate if len(corpus) >= spec.model.dims[0] else False
+    model, few = spec.model.model_copy(update={"rotate": rotate}), rotate != spec.model.rotate
+    spec = spec.model_copy(update={"name": folder.name, "folder": folder, "validation": validation, "model": model})
     domain = Domain(spec, corpus, {"dev": dev, "test": test}, (clean,), (finding,))
-    return domain, f"{len(clean)} pairs from {clean.name}; {finding.evidence}"
+    unturned = f"; {len(corpus)} documents are too few to put the axes in order" if few else ""
+    return domain, f"{len(clean)} pairs from {clean.name}; {finding.evidence}{unturned}"
 
 # %% ../../nbs/09_validate/bench.ipynb #9544b70f
 def _model_text(spec: PipelineSpec) -> str:
     return f"{spec.model.base} at {spec.model.max_tokens} tokens"
 
-def _bench_models(spec: PipelineSpec, domain: Domain | None) -> "Iterator[tuple[str, SentenceTransformer]]":
+def _bench_models(spec: PipelineSpec, domain: Domain | None) -> Iterator[tuple[str, Encoder]]:
     yield "base", load_encoder(spec.model.base, spec.model)
     if domain:
         tuned = compress(learn_space(domain), domain)
-        yield "tuned", load_encoder(str(tuned.path / "model"), spec.model)
+        yield "tuned", load_encoder(str(tuned.path / "model"), domain.spec.model)
 
 # %% ../../nbs/09_validate/bench.ipynb #4e969236
 def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str = "test",
@@ -107,10 +106,9 @@ def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str 
     runs = {("BM25", None): bm25(corpus, test.queries)}
     for name, model in _bench_models(spec, domain):
         runs |= {(name, dim): run for dim, run in search_sizes(model, corpus, test, dims).items()}
-    comparisons = []
-    for dim in dims if tune else ():
-        values = {name: per_query(metric, runs[name, dim], test) for name in ("tuned", "base")}
-        comparisons.append(comparison_row("tuned", "base", dim, metric, qrels, values))
+    plan = dict.fromkeys((dim, other) for dim in dims for other in (dims[0], dim)) if tune else ()
+    comparisons = [comparison_row("tuned", dim, "base", other, metric, qrels, [
+        per_query(metric, runs[key], test) for key in (("tuned", dim), ("base", other))]) for dim, other in plan]
     retrieval = [retrieval_row(*key, metric, qrels, run, test, len(corpus)) for key, run in runs.items()]
     return {"source": folder.name, "model": _model_text(spec), "tuned on": source, "retrieval": retrieval,
             "comparisons": comparisons}
@@ -160,7 +158,8 @@ def _read_scored(path: Path, columns: _Columns, say: Callable[[str], None]) -> l
 # %% ../../nbs/09_validate/bench.ipynb #b5b432c3
 def text_domain(name: str, pairs: Sequence[tuple[str, str]], dev: Sequence[tuple[str, Sequence[str]]],
                 spec: PipelineSpec) -> Domain:
-    "A symmetric domain without documents: `dev` are questions with the texts that answer them."
+    "A symmetric domain without documents to search, so without a rotation: `dev` are questions with their answers."
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"rotate": False})})
     texts = tuple(dict.fromkeys(text for _, answers in dev for text in answers))
     corpus = Corpus(texts, ("",) * len(texts), texts, ({},) * len(texts))
     judged = Judged({str(i): question for i, (question, _) in enumerate(dev)},
@@ -236,9 +235,9 @@ def bench_table(content: dict) -> str:
 # %% ../../nbs/09_validate/bench.ipynb #960e1971
 def _gain_text(row: dict) -> str:
     difference, p = row.get("difference", row.get("value")), f", {p_text(row['p'])}" if "p" in row else ""
-    limits = Estimate(difference, row["low"], row["high"], row["n"]).limits("+")
-    return (f"tuned against base at {row['dim']}, {row['metric']}: {difference:+.3f} {limits}{p}: "
-            f"{row['outcome']} -> {'ship the tuned model' if row['outcome'] == 'better' else 'keep the base'}")
+    limits, other = Estimate(difference, row["low"], row["high"], row["n"]).limits("+"), row.get("b_dim", row["dim"])
+    return (f"tuned at {row['dim']} against base at {other}, {row['metric']}: {difference:+.3f} {limits}"
+            f"{p}: {row['outcome']} -> {'ship the tuned model' if row['outcome'] == 'better' else 'keep the base'}")
 
 # %% ../../nbs/09_validate/bench.ipynb #bx2
 def bench_source(source: Path, spec: PipelineSpec, tune: bool = False, qrels: str = "test",

@@ -20,12 +20,11 @@ from ..data.domain import Domain
 from ..data.near_copies import canonical_text
 from ..data.records import Corpus, Finding
 from ..data.symmetry import question_signs
-from ..encoder import encode
+from ..encoder import Encoder, encode
 from ..measure import Runs, holm, p_text
 
 if TYPE_CHECKING:
     from scipy.stats._resampling import PermutationTestResult
-    from sentence_transformers import SentenceTransformer
 
 # %% ../../nbs/09_validate/confidence.ipynb #3c8e44eb
 MIN_QUERIES, _WORTHWHILE = 20, 0.03
@@ -180,7 +179,7 @@ class Questions:
                 "give one vector and one row of form per text")
 
     @classmethod
-    def of(cls, texts: Sequence[str], model: "SentenceTransformer", corpus: Corpus) -> "Questions":
+    def of(cls, texts: Sequence[str], model: Encoder, corpus: Corpus) -> "Questions":
         "Encode texts as queries of `model`, at full size, and measure their form against `corpus`."
         return cls(tuple(texts), encode(model, texts, "query"), question_form(texts, corpus))
 
@@ -290,7 +289,7 @@ def production_warning(test: np.ndarray, production: np.ndarray, metric: str, se
     return f"Fix the evaluation set before retraining: {finding.evidence}." if finding.status == "fail" else ""
 
 # %% ../../nbs/09_validate/confidence.ipynb #f9d8847f
-def how_sure(domain: Domain, runs: Runs, base: "SentenceTransformer") -> dict[str, Finding]:
+def how_sure(domain: Domain, runs: Runs, base: Encoder) -> dict[str, Finding]:
     """The findings of this module for one run: `minimum_detectable_difference`, `drift`, `production`.
 
     Args:

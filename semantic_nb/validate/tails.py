@@ -11,40 +11,37 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..data.records import Finding, over_length
-
-if TYPE_CHECKING:
-    from sentence_transformers import SentenceTransformer
+from ..encoder import Encoder
 
 # %% ../../nbs/09_validate/tails.ipynb #5690998e
 _PLAIN = {"add_special_tokens": False, "truncation": False, "padding": False, "verbose": False}
 
-def token_counter(model: "SentenceTransformer", role: str = "document") -> Callable[[Sequence[str]], list[int]]:
+def token_counter(model: Encoder, role: str = "document") -> Callable[[Sequence[str]], list[int]]:
     """A function that counts the tokens of texts as the model reads them in this role: prompt and special tokens
     included, nothing cut."""
     added = _added_tokens(model, role)
     return lambda texts: [len(ids) + added for ids in _token_ids(model, texts)]
 
 # %% ../../nbs/09_validate/tails.ipynb #2ddf7451
-def _token_ids(model: "SentenceTransformer", texts: Sequence[str]) -> Iterator[list[int]]:
+def _token_ids(model: Encoder, texts: Sequence[str]) -> Iterator[list[int]]:
     "The tokens of each text, nothing added and nothing cut."
     for start in range(0, len(texts), 1000):
         block = list(texts[start:start + 1000])
         yield from (model.tokenizer(block, **_PLAIN)["input_ids"] if callable(model.tokenizer) else
                     [one.ids for one in model.tokenizer.encode_batch(block, add_special_tokens=False)])
 
-def _added_tokens(model: "SentenceTransformer", role: str) -> int:
+def _added_tokens(model: Encoder, role: str) -> int:
     "How many tokens stand around a text: those of the role's prompt and the special ones."
     prompt = (model.prompts or {}).get(role) or ""
     special = model.tokenizer.num_special_tokens_to_add(False) if math.isfinite(model.max_seq_length) else 0
     return sum(map(len, _token_ids(model, [prompt]))) + special
 
 # %% ../../nbs/09_validate/tails.ipynb #91d598ac
-def truncation_by_role(model: "SentenceTransformer", roles: Mapping[str, Sequence[str]]) -> list[Finding]:
+def truncation_by_role(model: Encoder, roles: Mapping[str, Sequence[str]]) -> list[Finding]:
     """`data.length.{role}` for each role, at the model's own limit; doubt for a role without a text.
 
     Args:
@@ -64,7 +61,7 @@ def truncation_by_role(model: "SentenceTransformer", roles: Mapping[str, Sequenc
     return findings
 
 # %% ../../nbs/09_validate/tails.ipynb #4e0b611a
-def _unknown_token(model: "SentenceTransformer") -> int | None:
+def _unknown_token(model: Encoder) -> int | None:
     "The number of the token for what is unknown; None if the tokenizer can write everything."
     named = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
     name = getattr(model.tokenizer, "unk_token", None) or getattr(named.model, "unk_token", None)
@@ -73,7 +70,7 @@ def _unknown_token(model: "SentenceTransformer") -> int | None:
 # %% ../../nbs/09_validate/tails.ipynb #f99a3dc3
 _RUN_TOKENS, _COMMON_SHARE, _DRAWN_TEXTS, _FEWEST_TEXTS = 5, 0.1, 2000, 20
 
-def boilerplate(model: "SentenceTransformer", texts: Sequence[str], role: str = "document") -> Finding:
+def boilerplate(model: Encoder, texts: Sequence[str], role: str = "document") -> Finding:
     """`data.boilerplate.{role}`: doubt if boilerplate covers more than half of what the model reads in more than a
     tenth of the texts.
 
@@ -117,7 +114,7 @@ def _covered_share(ids: Sequence[int], common: set[tuple[int, ...]]) -> float:
 # %% ../../nbs/09_validate/tails.ipynb #79e9d209
 _SOME_UNKNOWN, _MANY_UNKNOWN = 0.02, 0.2
 
-def unknown_tokens(model: "SentenceTransformer", texts: Sequence[str], role: str = "document") -> Finding:
+def unknown_tokens(model: Encoder, texts: Sequence[str], role: str = "document") -> Finding:
     """`data.unknown_tokens.{role}`: how many of the tokens stand for what the tokenizer does not know. Doubt above 2 %,
     fail above 20 %. Of more than 2,000 texts, 2,000 are drawn by hash."""
     unknown, tokens = _unknown_token(model), list(_token_ids(model, _drawn_texts(texts)))

@@ -534,12 +534,31 @@ def _stage_two(root: Path) -> None:
     seal(folder)
 
 
+def _turn(folder: Path) -> None:
+    "The model in the folder, with an orthogonal matrix in front of everything that reads its vectors."
+    from sentence_transformers import SentenceTransformer
+    from semantic_nb.model import rotated
+    model = SentenceTransformer(str(folder), device="cpu")
+    width = model.get_embedding_dimension()
+    axes = np.linalg.qr(np.random.default_rng(0).normal(size=(width, width)))[0].astype("float32")
+    turned = rotated(model, axes)
+    shutil.rmtree(folder)
+    turned.save_pretrained(str(folder), create_model_card=False)
+
+
 DEMO_BASE = replace(SPEC, *((new, old) for old, new in RANDOM_BASE))
 DOT = replace(SPEC, ('similarity = "cosine"\ndims', 'similarity = "dot"\ndims'), ("scale = 20.0", "scale = 1.0"))
 
 MODEL_FAULTS = (
     Fault("size-above-the-model", "model", "Matryoshka sizes begin at 768, the base has 384",
           both(DEMO_BASE, replace(SPEC, ("dims = [384, 128]", "dims = [768, 384, 128]")))),
+    Fault("rotation-of-one-size", "model", "the axes are put in order, and the only size is the full one",
+          replace(SPEC, *2 * (("dims = [32, 16]", "dims = [32]"),), ("\ndim = 16", "\ndim = 32"))),
+    Fault("rotation-of-few-documents", "model", "384 axes are to be put in order by fewer documents",
+          both(DEMO_BASE, replace(SPEC, ("rotate = false", 'rotate = "corpus"')))),
+    Fault("rotated-base", "model", "the base has its axes in order, and the spec says that nothing is rotated",
+          both(own_base(_turn), replace(SPEC, ('rotate = "corpus"', "rotate = false"))),
+          control=plain_model("our-base")),
     Fault("base-without-reason", "model",
           "a base for paraphrases under a search from questions to documents, without a word why",
           replace(SPEC, ('base_reason = "', '# base_reason = "'))),

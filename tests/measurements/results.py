@@ -1,11 +1,13 @@
 """The figures that the README and the datasheet quote: the full profile, trained with several seeds.
 
-    python tests/measurements/results.py [--profile full] [--seeds 1 2 3]        takes over an hour
+    python tests/measurements/results.py [--profile full] [--seeds 1 2 3]        takes hours
 
 Writes `results.json` beside the spec that settings.ini names, and the figures between the marks of the datasheet,
-the README.md there. Where the environment variable DEVELOPMENT_DATA names a folder with `scifact`, that set is
-measured, too. Scores are averaged over the seeds question by question before an interval or a test is computed, so that
-n stays the number of questions; the spread between seeds is reported beside it.
+the README.md there. Trainings and vectors are kept in the store, so an interrupted run goes on. Where the environment
+variable DEVELOPMENT_DATA names a folder with `scifact`, that set is measured, too; where it has `so_questions`, titles
+that people typed are asked in the full profile (the two thirds on which no recipe was chosen). Scores are averaged over
+the seeds question by question before an interval or a test is computed, so that n stays the number of questions; the
+spread between seeds is reported beside it.
 """
 from __future__ import annotations
 
@@ -29,17 +31,54 @@ from semantic_nb.store import write_json
 
 if TYPE_CHECKING:
     from semantic_nb.data.domain import Domain
+    from semantic_nb.data.records import Corpus, Judged
     from semantic_nb.spec import PipelineSpec
 
 Key = tuple[str, int | None, str]
+TITLES = "people's titles"
 START, END = "<!-- figures: written by make results -->", "<!-- end of figures -->"
 
 
+def development_data(name: str) -> Path | None:
+    "A folder of the set aside data, or None where there is none."
+    folder = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere")) / name
+    return folder if folder.is_dir() else None
+
+
+def part_of_titles(folder: Path, corpus: Corpus, part: str) -> Judged:
+    "Of the titles in a BEIR-like folder, by hash of their id: `dev`, a third, for choices; `test`, the rest."
+    from semantic_nb.data.domain import _hash_share
+    from semantic_nb.data.records import read_judged
+    judged = read_judged(folder / "queries.jsonl", next((folder / "qrels").glob("*.tsv")), corpus)
+    return judged.select(q for q in judged.queries if (_hash_share(q) < 1 / 3) == (part == "dev"))
+
+
+def unordered(domain: Domain, first: Path) -> str:
+    "Matryoshka from stage 1 as it was, without the rotation: what stage 2 is compared with in chapter 06."
+    from semantic_nb.loss.train import Stage, train_model
+    from semantic_nb.model import _with_negatives
+    training, base = domain.spec.training, str(first / "model")
+    stage = Stage("unordered", training.compress_epochs, training.compress_learning_rate, domain.spec.model.dims)
+    return str(train_model(base, _with_negatives(domain, base), stage, domain).path / "model")
+
+
 def measured_runs(spec: PipelineSpec, say: Callable[[str], None]) -> tuple[Domain, dict[Key, Run]]:
-    "What one build answers: its domain, and a run for each system, size and split."
+    "What one build answers: its domain, with people's titles as a split, and a run for each system, size and split."
+    from semantic_nb.encoder import load_encoder, search_sizes
     from semantic_nb.pipeline import build, measure_runs
     built = build(spec, say)
-    return built.domain, dict(measure_runs(built).runs)
+    trained, folder = built.domain, development_data("so_questions")
+    if folder and not Settings.current().documents:  # their answers are certain to be searched only with all documents
+        titles = part_of_titles(folder, trained.corpus, "test")
+        built = replace(built, domain=replace(trained, splits={**trained.splits, TITLES: titles}))
+    runs = dict(measure_runs(built).runs)
+    if spec.model.rotate:
+        say("Matryoshka without the rotation")
+        model = load_encoder(unordered(trained, built.trained.first.path), spec.model)
+        for name, split in built.domain.splits.items():
+            runs |= {("unordered", dim, name): run
+                     for dim, run in search_sizes(model, trained.corpus, split, spec.model.dims).items()}
+    return built.domain, runs
 
 
 def seed_scores(spec: PipelineSpec, seeds: Sequence[int],
@@ -73,15 +112,27 @@ def summary_rows(scores: Mapping[Key, np.ndarray], judged: Mapping[Key, float], 
     return rows
 
 
+def planned(spec: PipelineSpec) -> list[tuple]:
+    "(a, dim, b, b_dim): stage 2 at each size against its rivals, and what a rotation does to the untouched base."
+    from semantic_nb.model import _in_order
+    full, base, first = spec.model.dims[0], *(_in_order(name, spec.model) for name in ("base", "stage 1"))
+    rivals = "base", base, "stage 1", first, "unordered"
+    plan = [("stage 2", dim, *rival) for dim in spec.model.dims
+            for rival in (("base", full), *((name, dim) for name in rivals))]
+    plan += [(base, dim, "base", full) for dim in spec.model.dims if base != "base"]
+    return list(dict.fromkeys(plan))
+
+
 def summary_comparisons(scores: Mapping[Key, np.ndarray], spec: PipelineSpec, profile: str) -> list[dict]:
     "The planned comparisons, on per-question scores averaged over seeds: the same for every file, whatever came out."
     rows = []
-    plan = [("stage 2", other, dim) for other in ("base", "stage 1") for dim in spec.model.dims]
-    for split in filter(None, (spec.validation.test, spec.validation.production)):
-        for a, b, dim in plan:
-            found = asdict(compare(*(scores[name, dim, split].mean(axis=0) for name in (a, b))))
-            rows.append({"a": a, "b": b, "dim": dim, "metric": spec.validation.metric, "split": split,
-                         "profile": profile, **found})
+    for split in filter(None, (spec.validation.test, spec.validation.production, TITLES)):
+        for a, dim, b, b_dim in planned(spec):
+            if {(a, dim, split), (b, b_dim, split)} <= scores.keys():
+                pair = scores[a, dim, split], scores[b, b_dim, split]
+                rows.append({"a": a, "dim": dim, "b": b, "b_dim": b_dim, "metric": spec.validation.metric,
+                             "split": split, "profile": profile, "seeds": len(pair[0]),
+                             **asdict(compare(*(values.mean(axis=0) for values in pair)))})
     return rows
 
 
@@ -153,8 +204,8 @@ def write_datasheet(path: Path, content: Mapping) -> None:
 def external_rows(spec: PipelineSpec, say: Callable[[str], None]) -> list[dict]:
     "SciFact, base and tuned, on its whole test split and on the part whose documents the train split never saw."
     from semantic_nb.validate.bench import bench_beir
-    folder = Path(os.environ.get("DEVELOPMENT_DATA", "nowhere")) / "scifact"
-    splits = ("test", "test_unseen_docs") if folder.is_dir() else ()
+    folder = development_data("scifact")
+    splits = ("test", "test_unseen_docs") if folder else ()
     return [bench_beir(folder, spec, True, split, say) for split in splits]
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from results import (
-    END, START, content_words, results_table, slice_rows, split_rows, summary_comparisons, summary_rows,
-    write_datasheet, write_results)
+    END, START, content_words, part_of_titles, planned, results_table, slice_rows, split_rows,
+    summary_comparisons, summary_rows, write_datasheet, write_results)
 from semantic_nb.core import ContractError
 from semantic_nb.data.domain import Domain
 from semantic_nb.data.records import Corpus, Judged
@@ -58,13 +58,33 @@ def seeded(level, questions=8):
 def test_the_comparisons_are_planned_and_paired(small):
     scores = {(name, 8, "test"): seeded(level) for name, level in (("base", 0.2), ("stage 1", 0.58), ("stage 2", 0.6))}
     rows = summary_comparisons(scores, small, "toy")
-    assert [(row["a"], row["b"], row["n"]) for row in rows] == [("stage 2", "base", 8), ("stage 2", "stage 1", 8)]
+    assert [(row["a"], row["b"], row["b_dim"], row["n"]) for row in rows] == [("stage 2", "base", 8, 8),
+                                                                              ("stage 2", "stage 1", 8, 8)]
     assert rows[0]["outcome"] == "better" and rows[0]["difference"] > 0.3 and rows[1]["outcome"] == "not shown"
-    assert set(rows[0]) == {"a", "b", "dim", "metric", "split", "profile", "difference", "low", "high", "p", "n",
-                            "outcome"}
+    assert set(rows[0]) == {"a", "b", "dim", "b_dim", "metric", "split", "profile", "seeds", "difference", "low",
+                            "high", "p", "n", "outcome"}
     with pytest.raises(ContractError) as refusal:
         summary_comparisons(scores | {("base", 8, "test"): np.ones((2, 5))}, small, "toy")
     assert refusal.value.layer == "validate.pairing"
+
+
+def test_a_rotation_brings_its_rivals_into_the_plan(spec):
+    turned, plain = (spec.model_copy(update={"model": spec.model.model_copy(update={
+        "rotate": rotate, "dims": (16, 8)})}) for rotate in ("corpus", False))
+    plan = planned(turned)
+    assert {("stage 2", 8, "base", 16), ("stage 2", 8, "rotated base", 8), ("stage 2", 8, "rotated stage 1", 8),
+            ("stage 2", 8, "unordered", 8), ("rotated base", 8, "base", 16)} <= set(plan)
+    assert len(plan) == len(set(plan)) and not any("rotated" in row[0] + row[2] for row in planned(plain))
+
+
+def test_titles_for_choices_and_for_results_share_nothing(two, tmp_path):
+    write = [{"_id": f"t{i}", "text": f"title {i}"} for i in range(60)]
+    (tmp_path / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in write))
+    (tmp_path / "qrels").mkdir()
+    (tmp_path / "qrels" / "dev.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(
+        f"t{i}\tsort\t2\n" for i in range(60)))
+    dev, test = (set(part_of_titles(tmp_path, two.corpus, part).queries) for part in ("dev", "test"))
+    assert not dev & test and len(dev | test) == 60 and 8 < len(dev) < 32
 
 
 def test_words_are_compared_as_word_search_reads_them():
@@ -130,10 +150,13 @@ def test_the_table_needs_no_torch():
 
 def test_everything_goes_into_one_file(spec, tmp_path, monkeypatch):
     monkeypatch.delenv("DEVELOPMENT_DATA", raising=False)
+    spec = spec.model_copy(update={"model": spec.model.model_copy(update={"rotate": "corpus"})})
     written = write_results(tmp_path / "results.json", spec, (1, 2), say=lambda line: None)
     content = json.loads((tmp_path / "results.json").read_text())
     assert content["seeds"] == [1, 2] and content["profile"] == "tiny" and "external" not in content
     assert {row["seeds"] for row in content["retrieval"]} == {2}
     assert len(content["retrieval"]) == len(written["retrieval"])
     assert {row["split"] for row in content["comparisons"]} == {"test", "production"}
+    assert {row["system"] for row in content["retrieval"]} == {"BM25", "base", "rotated base", "stage 1", "unordered",
+                                                               "rotated stage 1", "stage 2", "served"}
     assert {row["slice"] for row in content["slices"]} == {"kind: easy", "style: sentence"}

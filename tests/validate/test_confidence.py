@@ -335,7 +335,7 @@ def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spe
                for size in spec.model.dims for split in domain.splits} | dict(runs.runs)
     answers["BM25", None, "production"] = served
     runs = Runs(answers, domain.splits, "nDCG@10")
-    gate = Gate(False, compare(np.zeros(30), np.zeros(30)), "nDCG@10", 16, "test")
+    gate = Gate(False, compare(np.zeros(30), np.zeros(30)), "nDCG@10", 16, "base", 32, "test")
     artifact = Artifact(Path("somewhere"), {})
     index = SearchIndex(None, (), {}, Path("index"))
     built = pipeline.Built(domain, Trained(artifact, artifact, gate, artifact), index)

@@ -52,10 +52,10 @@ def test_a_mean_and_a_difference_say_why_they_have_no_interval(right):
 @few
 def test_gate_slices_and_tables_never_print_nan(right):
     values, n = np.array(right, float), len(right)
-    gate = Gate(False, compare(values, values), "nDCG@10", 16, "test")
+    gate = Gate(False, compare(values, values), "nDCG@10", 16, "base", 32, "test")
     row = retrieval_row("base", 16, "nDCG@10", "test", answers(right), judged(n), 5)
-    other = comparison_row("tuned", "base", 16, "nDCG@10", "test", {"tuned": values, "base": np.zeros(n)})
-    content = {"retrieval": [row], "spec": {"index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
+    other = comparison_row("tuned", 16, "base", 32, "nDCG@10", "test", (values, np.zeros(n)))
+    content = {"retrieval": [row], "spec": {"model": {"dims": [32, 16]}, "index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
     lost = {key: None if value != value else value for key, value in row.items()}  # as report.json brings it back
     audit = _audit_table([row | {"kept": float("nan"), "bytes": 64}], "nDCG@10")
     texts = [str(gate), str(headline(content, "test")), str(headline(content | {"retrieval": [lost]}, "test")),
@@ -74,7 +74,7 @@ def test_the_diagnosis_is_written_and_drawn(right):
     n = len(right)
     steps = waterfall({name: answers(right if place % 2 else [0] * n) for place, name in enumerate(STAGES)},
                       judged(n), "nDCG@10", {})
-    gate = Gate(True, compare(np.ones(n), np.zeros(n)), "nDCG@10", 16, "test")
+    gate = Gate(True, compare(np.ones(n), np.zeros(n)), "nDCG@10", 16, "base", 32, "test")
     assert conclude(steps, (), gate)[1] == "doubt" and says_why(conclude(steps, (), gate)[2], 3)
     says_why(str(steps_table(steps)), 3)
     picture, ax = figure()
