@@ -34,7 +34,7 @@ def truncate(vectors: np.ndarray, dim: int, similarity: str = "cosine") -> np.nd
 # %% ../nbs/04_encoder.ipynb #1f14db64
 Role = Literal["query", "document"]
 
-def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role = "document", dim: int | None = None,
+def encode(model: Encoder, texts: Sequence[str], role: Role = "document", dim: int | None = None,
            bf16: bool = True, progress: bool = False, **options) -> np.ndarray:
     """Vectors of texts in the role they play, float32, shape (n, `dim` or the model's own size); of unit length if the
     model's similarity is cosine. `bf16`: half precision where it pays. `options`: what `SentenceTransformer.encode`
@@ -53,7 +53,7 @@ def encode(model: "SentenceTransformer", texts: Sequence[str], role: Role = "doc
     return truncate(vectors, dim or width, model.similarity_fn_name)
 
 # %% ../nbs/04_encoder.ipynb #c9e13cb1
-def search_sizes(model: "SentenceTransformer", corpus: Corpus, judged: Judged, dims: Sequence[int],
+def search_sizes(model: Encoder, corpus: Corpus, judged: Judged, dims: Sequence[int],
                  k: int = 100, progress: bool = True) -> dict[int, Run]:
     "Exact search of every judged query in the corpus, at each of `dims`; texts are encoded once."
     documents = corpus_vectors(model, corpus, progress)
@@ -81,7 +81,7 @@ from .spec import ModelSpec
 from .store import Artifact, fingerprint, read_object, write_json
 
 # %% ../nbs/04_encoder/integrity.ipynb #2d1c502d
-def _check_whole(model: "SentenceTransformer", path: str) -> None:
+def _check_whole(model: Encoder, path: str) -> None:
     "Refuse weights that are no numbers, and a tokenizer or weights that the library filled in by itself."
     import torch
     from safetensors import safe_open
@@ -117,7 +117,7 @@ def _facts(path: str) -> dict:
     return facts if isinstance(facts, dict) else {}
 
 # %% ../nbs/04_encoder/integrity.ipynb #d4fa7156
-def _check_shipped(model: "SentenceTransformer", path: str) -> None:
+def _check_shipped(model: Encoder, path: str) -> None:
     "Refuse a model of the store that is no longer the one its manifest describes."
     shipped = _facts(path).get("encoder")
     if not isinstance(shipped, dict):
@@ -132,13 +132,13 @@ def _check_shipped(model: "SentenceTransformer", path: str) -> None:
 
 # %% ../nbs/04_encoder/integrity.ipynb #03839c52
 _MOST_LOADED = 4
-_LOADED: dict[tuple, tuple["SentenceTransformer", tuple]] = {}
+_LOADED: dict[tuple, tuple[Encoder, tuple]] = {}
 
 def _files_stamp(path: str) -> tuple:
     stats = [(str(file), file.stat()) for file in sorted(Path(path).rglob("*")) if file.exists()]
     return tuple((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats)
 
-def _memory_stamp(model: "SentenceTransformer") -> tuple:
+def _memory_stamp(model: Encoder) -> tuple:
     "What differs as soon as weights, tokenizer, prompts, length or similarity of a loaded model are changed."
     tokenizer = getattr(model.tokenizer, "backend_tokenizer", model.tokenizer)
     size = tokenizer.get_vocab_size() if hasattr(tokenizer, "get_vocab_size") else len(tokenizer)
@@ -147,7 +147,7 @@ def _memory_stamp(model: "SentenceTransformer") -> tuple:
             str(model.device))
 
 # %% ../nbs/04_encoder/integrity.ipynb #9f889dcd
-def _load(path: str, device: str | None) -> "SentenceTransformer":
+def _load(path: str, device: str | None) -> Encoder:
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
@@ -164,7 +164,7 @@ def _load(path: str, device: str | None) -> "SentenceTransformer":
     _check_length(model, path)
     return model
 
-def _check_length(model: "SentenceTransformer", path: str) -> None:
+def _check_length(model: Encoder, path: str) -> None:
     "Refuse a number of tokens that is none, or that the weights have no places for."
     limit, config = model.max_seq_length, getattr(getattr(model[0], "model", None), "config", None)
     places = getattr(config, "max_position_embeddings", None)
@@ -177,8 +177,7 @@ def _check_length(model: "SentenceTransformer", path: str) -> None:
                             "correct max_seq_length in sentence_bert_config.json of its folder")
 
 # %% ../nbs/04_encoder/integrity.ipynb #d2f4f92c
-def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None,
-                 fresh: bool = False) -> "SentenceTransformer":
+def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None, fresh: bool = False) -> Encoder:
     """A model with the spec's prompts, length and similarity; without a spec, with its own. Loaded once in a process.
 
     Args:
@@ -208,12 +207,12 @@ def load_encoder(name: str = "all-MiniLM-L6-v2", spec: ModelSpec | None = None,
             del _LOADED[oldest]
     return model
 
-def named_encoder(name: str | None, spec: ModelSpec | None) -> "SentenceTransformer":
+def named_encoder(name: str | None, spec: ModelSpec | None) -> Encoder:
     "A model that somebody named, read as it is itself; else the base of a spec, as the spec says; else the default."
     return load_encoder(*([name] if name else [spec.base, spec] if spec else []))
 
 # %% ../nbs/04_encoder/integrity.ipynb #b71431b1
-def _declare(model: "SentenceTransformer", path: str, spec: ModelSpec) -> None:
+def _declare(model: Encoder, path: str, spec: ModelSpec) -> None:
     "Make the loaded model what the spec says, or refuse it where it is something else."
     limit = model.max_seq_length or spec.max_tokens
     if limit != math.inf:  # a static embedding reads all of a text
@@ -242,7 +241,7 @@ def _declare(model: "SentenceTransformer", path: str, spec: ModelSpec) -> None:
 # %% ../nbs/04_encoder/integrity.ipynb #427f1410
 _PROMPT_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
-def _check_prompts(model: "SentenceTransformer", spec: ModelSpec) -> None:
+def _check_prompts(model: Encoder, spec: ModelSpec) -> None:
     for role, names in _PROMPT_NAMES.items():
         prompts = [prompt for name in names if (prompt := (model.prompts or {}).get(name))]
         if prompts and role not in spec.prompts:
@@ -281,14 +280,14 @@ def _bf16_pays(store: Path) -> bool:
 # %% ../nbs/04_encoder/integrity.ipynb #3c588eed
 _HASHES: WeakKeyDictionary = WeakKeyDictionary()
 
-def _tokenizer_state(model: "SentenceTransformer") -> dict | list:
+def _tokenizer_state(model: Encoder) -> dict | list:
     "The tokenizer without what encoding changes in passing."
     backend = getattr(model.tokenizer, "backend_tokenizer", None)
     if backend is None:
         return sorted(model.tokenizer.get_vocab().items())
     return {key: value for key, value in json.loads(backend.to_str()).items() if key not in ("truncation", "padding")}
 
-def _weights_hash(model: "SentenceTransformer") -> str:
+def _weights_hash(model: Encoder) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
@@ -296,7 +295,7 @@ def _weights_hash(model: "SentenceTransformer") -> str:
     return digest.hexdigest()
 
 # %% ../nbs/04_encoder/integrity.ipynb #3f6c2781
-def encoder_identity(model: "SentenceTransformer") -> dict:
+def encoder_identity(model: Encoder) -> dict:
     """What decides a model's vectors: SHA-256 of its weights, tokenizer, pooling and what follows it, prompts,
     maximum length, similarity, size. The hashes are computed once for each state of the model."""
     stamp = _memory_stamp(model)
@@ -310,14 +309,15 @@ def encoder_identity(model: "SentenceTransformer") -> dict:
             "width": model.get_embedding_dimension()}
 
 # %% ../nbs/04_encoder/integrity.ipynb #54b883eb
-def corpus_vectors(model: "SentenceTransformer", corpus: Corpus, progress: bool = True) -> np.ndarray:
-    "All passages as documents at full size, float32, shape (n, width); kept in the store."
+def corpus_vectors(model: Encoder, corpus: Corpus, progress: bool = True, known: np.ndarray | None = None) -> np.ndarray:
+    "All passages as documents at full size, float32, shape (n, width); kept in the store. `known`: need no encoding."
     bf16 = not isinstance(bf16_context(model.device), nullcontext)
     recipe = {"model": encoder_identity(model), "corpus": corpus.content, "bf16": bf16,
               "code": fingerprint([encode, truncate])}
 
     def build(folder: Path) -> None:
-        np.save(folder / "vectors.npy", encode(model, corpus.passages, "document", progress=progress))
+        vectors = encode(model, corpus.passages, "document", progress=progress) if known is None else known
+        np.save(folder / "vectors.npy", vectors)
 
     vectors = Artifact.make("vectors", recipe, build, "model", packages=("sentence-transformers", "torch"))
     return np.load(vectors.path / "vectors.npy")

@@ -276,8 +276,7 @@ def _numbered(texts: Sequence[str]) -> Corpus:
     return Corpus(tuple(map(str, range(len(texts)))), ("",) * len(texts), tuple(texts), ({},) * len(texts))
 
 # %% ../nbs/07_index/guards.ipynb #849d2efb
-def _write_index(folder: Path, model: Encoder, corpus: Corpus, spec: IndexSpec, questions: list[str],
-                 k: int) -> dict:
+def _write_index(folder: Path, model: Encoder, corpus: Corpus, spec: IndexSpec, questions: list[str], k: int) -> dict:
     import faiss
     similarity = model.similarity_fn_name
     vectors = truncate(corpus_vectors(model, corpus), spec.dim, similarity)
@@ -294,8 +293,7 @@ def _write_index(folder: Path, model: Encoder, corpus: Corpus, spec: IndexSpec, 
             "recall": recall, "faiss": faiss.__version__, "documents": len(vectors)}
 
 # %% ../nbs/07_index/guards.ipynb #3ec37133
-def make_index(model: Encoder, source: Domain | Corpus | Sequence[str],
-               spec: IndexSpec | None = None) -> SearchIndex:
+def make_index(model: Encoder, source: Domain | Corpus | Sequence[str], spec: IndexSpec | None = None) -> SearchIndex:
     """Encode, build, tune against exact search, save, and open for the model that asks. The folder in the store holds
     `index.faiss`, `ids.json` and the kept questions, `probe.json`.
 

@@ -5,7 +5,7 @@ import pytest
 
 from semantic_nb.bases import resolve_base
 from semantic_nb.core import ContractError
-from semantic_nb.encoder import encoder_identity, load_encoder
+from semantic_nb.encoder import corpus_vectors, encode, encoder_identity, load_encoder
 from semantic_nb.measure import Comparison
 from semantic_nb.model import (
     Gate, axes_by_weight, compress, gate, learn_space, order_axes, rotated, ship, train, untuned)
@@ -163,8 +163,9 @@ def test_a_rotating_spec_serves_a_rotated_model_whatever_the_gate_says(domain, s
 
 @pytest.mark.parametrize("rotate", ["corpus", False])
 @pytest.mark.parametrize("stronger", ["base at full size", "base as it would be served"])
-def test_dev_names_the_strongest_untuned_rival(two_stages, domain, settings, monkeypatch, rotate, stronger):
+def test_dev_names_the_strongest_untuned_rival(domain, settings, monkeypatch, rotate, stronger):
     domain, seen = with_model(domain, rotate=rotate), []
+    candidate = learn_space(domain)
 
     def search(model, corpus, judged, dims):
         name = "rotated base" if "rotation" in dict(model.named_children()) else "base"
@@ -175,8 +176,17 @@ def test_dev_names_the_strongest_untuned_rival(two_stages, domain, settings, mon
 
     monkeypatch.setattr("semantic_nb.model.search_sizes", search)
     monkeypatch.setattr("semantic_nb.model.per_query", lambda metric, run, judged: np.full(10, float(run[0])))
-    decision = gate(two_stages[1], domain)
+    decision = gate(candidate, domain)
     served = "rotated base" if rotate else "base"
     assert (decision.rival, decision.rival_dim) == (("base", 32) if stronger == "base at full size" else (served, 16))
     assert sorted(seen) == sorted([("dev", 32), ("dev", 16), ("test", 16), ("test", decision.rival_dim)])
     assert f"nDCG@10 at 16 against the {decision.rival} at {decision.rival_dim} on test" in str(decision)
+
+
+def test_a_rotated_models_documents_are_known_without_encoding_them(domain, settings):
+    domain = with_model(domain, rotate="corpus")
+    turned = load_encoder(str(order_axes(domain.spec.model.base, domain).path / "model"), domain.spec.model)
+    stored = sorted(settings.runs_dir.glob("store/vectors-*"))
+    known = corpus_vectors(turned, domain.corpus)
+    assert len(stored) == 2 and sorted(settings.runs_dir.glob("store/vectors-*")) == stored
+    assert np.allclose(known, encode(turned, domain.corpus.passages, "document"), atol=0.01)  # half precision

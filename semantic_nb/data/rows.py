@@ -177,8 +177,7 @@ Number = Annotated[float, BeforeValidator(_as_number)]
 Grade = Annotated[int, BeforeValidator(_as_grade)]
 
 # %% ../../nbs/02_data/rows.ipynb #5a3eacc6
-def typed_rows(source: Path | Sequence[Mapping], kinds: Mapping[str, Any], name: str = "",
-               fix: str = "") -> list[dict]:
+def typed_rows(source: Path | Sequence[Mapping], kinds: Mapping[str, Any], name: str = "", fix: str = "") -> list[dict]:
     """The columns of `kinds`, each of its kind, of all rows of a file.
 
     Args:
