@@ -147,12 +147,18 @@ def _memory_stamp(model: Encoder) -> tuple:
             str(model.device))
 
 # %% ../nbs/04_encoder/integrity.ipynb #9f889dcd
+_MOST_LAYERS = 1000
+
 def _load(path: str, device: str | None) -> Encoder:
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
     logging.disable_progress_bar()
     torch.set_num_threads(Settings.current().threads)
+    layers = read_object(Path(path) / "config.json").get("num_hidden_layers")
+    if isinstance(layers, int) and layers > _MOST_LAYERS:  # the library would build them all, for hours
+        raise ContractError("model.base", f"{Path(path).name} is to have {layers:,} layers", "no machine can build that",
+                            "put its config.json back")
     try:
         model = SentenceTransformer(path, device=device).float()
     except Exception as error:

@@ -51,6 +51,12 @@ def test_a_profile_overrides_what_all_runs_share(domain_folder, monkeypatch):
     assert Settings.load(domain_folder, profile=profile, threads=3).threads == 3
 
 
+def test_a_folder_called_settings_ini_is_refused_and_not_passed_over(domain_folder):
+    (domain_folder / "settings.ini").mkdir()
+    with pytest.raises(ContractError, match="core.settings"):
+        Settings.load(domain_folder)
+
+
 @pytest.mark.parametrize("text", ["[DEFAULT]\nlib_name = x\n", "no section\n", ""])
 def test_settings_without_a_run_are_refused(domain_folder, text):
     (domain_folder.parents[1] / "settings.ini").write_text(text)

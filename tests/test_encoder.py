@@ -96,6 +96,13 @@ def test_lost_weights_and_weights_that_are_no_numbers_are_refused(own_copy, spec
         load_encoder(str(own_copy), spec.model)
 
 
+def test_layers_that_no_machine_could_build_are_refused_at_once(own_copy, spec, settings):
+    config = own_copy / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"num_hidden_layers": 1_000_000}))
+    with pytest.raises(ContractError, match="model.base.*1,000,000 layers"):
+        load_encoder(str(own_copy), spec.model)
+
+
 def test_a_missing_pooler_is_no_loss(own_copy, spec, settings):
     file = own_copy / "model.safetensors"
     weights = load_file(file)

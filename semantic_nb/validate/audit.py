@@ -7,7 +7,7 @@ __all__ = ['retrieval_row', 'by_slice', 'Audit', 'truncation_audit', 'comparison
 
 # %% ../../nbs/09_validate.ipynb #7f96f8f4
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -39,21 +39,18 @@ def by_slice(values: np.ndarray, judged: Judged, labels: Mapping[str, str], seed
 # %% ../../nbs/09_validate.ipynb #a1d9020b
 @dataclass(frozen=True)
 class Audit:
-    """One row per size, measured on dev; `recommended` is the smallest size that does not drop sharply; `confirmed` is
-    the row of this size on test."""
+    "One row per size, measured on dev; `recommended` is the smallest size that does not drop sharply."
     rows: tuple[dict, ...]
     recommended: int
-    confirmed: Mapping = field(default_factory=dict)
 
 # %% ../../nbs/09_validate.ipynb #ec8dfe2b
 def truncation_audit(model: Encoder, domain: Domain) -> Audit:
-    """Quality and bytes of exact search at the full size and at those that the spec wants audited, largest first. The
-    size is chosen on dev and looked at once on test. Where the full size scores nothing, it is recommended itself."""
+    """Quality and bytes of exact search on dev, at the full size and at those that the spec wants audited, largest
+    first. Where the full size scores nothing, it is recommended itself."""
     v = domain.spec.validation
     sizes = sorted({model.get_embedding_dimension(), *v.audit_dims}, reverse=True)
     rows = _audit_rows(model, domain, v.dev, sizes)
-    recommended = min((row["dim"] for row in rows if row["kept"] >= 1 - SHARP_DROP), default=sizes[0])
-    return Audit(rows, recommended, _audit_rows(model, domain, v.test, [sizes[0], recommended])[-1])
+    return Audit(rows, min((row["dim"] for row in rows if row["kept"] >= 1 - SHARP_DROP), default=sizes[0]))
 
 # %% ../../nbs/09_validate/audit.ipynb #a037afad
 from collections import Counter
