@@ -147,17 +147,14 @@ def _memory_stamp(model: Encoder) -> tuple:
             str(model.device))
 
 # %% ../nbs/04_encoder/integrity.ipynb #9f889dcd
-_MOST_LAYERS = 1000
-
 def _load(path: str, device: str | None) -> Encoder:
     import torch
     from sentence_transformers import SentenceTransformer
     from transformers.utils import logging
     logging.disable_progress_bar()
     torch.set_num_threads(Settings.current().threads)
-    layers = read_object(Path(path) / "config.json").get("num_hidden_layers")
-    if isinstance(layers, int) and layers > _MOST_LAYERS:  # the library would build them all, for hours
-        raise ContractError("model.base", f"{Path(path).name} is to have {layers:,} layers", "no machine can build that",
+    if isinstance(layers := read_object(Path(path) / "config.json").get("num_hidden_layers"), int) and layers > 1000:
+        raise ContractError("model.base", f"{Path(path).name} is to have {layers:,} layers", "building them takes hours",
                             "put its config.json back")
     try:
         model = SentenceTransformer(path, device=device).float()
