@@ -319,8 +319,8 @@ def corpus_vectors(model: Encoder, corpus: Corpus, progress: bool = True, known:
               "code": fingerprint([encode, truncate])}
 
     def build(folder: Path) -> None:
-        vectors = encode(model, corpus.passages, "document", progress=progress) if known is None else known
-        np.save(folder / "vectors.npy", vectors)
+        show = progress and len(corpus) > 1000  # a bar for what takes longer than reading its name
+        np.save(folder / "vectors.npy", encode(model, corpus.passages, progress=show) if known is None else known)
 
     vectors = Artifact.make("vectors", recipe, build, "model", packages=("sentence-transformers", "torch"))
     return np.load(vectors.path / "vectors.npy")

@@ -107,7 +107,8 @@ def test_run_names_a_map_only_if_it_was_drawn(settings, monkeypatch, capsys, dra
     from semantic_nb import pipeline
     from semantic_nb.cli import app
     content = {"warning": "", "gate": {"text": "gate"}, "diagnosis": {"sentence": "well"}, "retrieval": [],
-               "map": drawn, "spec": {"index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
+               "map": drawn, "spec": {"model": {"dims": [32]}, "index": {"dim": 16},
+                                      "validation": {"metric": "nDCG@10"}}}
     monkeypatch.setattr(pipeline, "run", lambda spec, say: pipeline.Report(settings.runs_dir, content))
     shown = CliRunner().invoke(app, ["run"]).output
     assert "audit.png" in shown and ("map.png" in shown) == bool(drawn)
@@ -124,7 +125,7 @@ def test_a_report_shows_no_html_of_the_spec(monkeypatch, spec):
                "artifacts": {"stage 1": "a", "model": "b", "index": "c"}, "retrieval": [
                    {"split": "test", "metric": "nDCG@10", "dim": 16, "system": "base", "value": 1.0, "low": 1.0,
                     "high": 1.0, "n": 1, "n_docs": 1, "judged_at_k": 1.0}],
-               "spec": {"index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
+               "spec": {"model": {"dims": [32]}, "index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
     text = brief.report_text(content, spec)
     assert "&lt;script>" in text and "<script" not in text and "\x1b" not in text and "![waterfall]" in text
 
