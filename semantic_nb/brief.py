@@ -52,9 +52,9 @@ _CONTRACTS = {
     "loss": ("spec, pair columns, model", "a loss, a batch sampler and a trained model",
              "read columns as what they are not; mix symmetries in a batch; use a copy of the answer as a wrong answer",
              "says what the pairs look like and which loss reads them"),
-    "model": ("pairs, loss, base", "stage 1: a learned space; the rotation: its axes in order; stage 2: Matryoshka, continued from there; "
-              "a saved model",
-              "learn and compress in one step, where neither could be judged alone; ship what does not beat the strongest untuned model",
+    "model": ("pairs, loss, base",
+              "stage 1: a learned space; the rotation: its axes in order; stage 2: Matryoshka from there; a saved model",
+              "learn and compress in one step, where none is judged alone; ship what does not beat the untuned models",
               "keeps the base and reports the comparison"),
     "index": ("model, corpus", "a FAISS file, and a manifest that names the model, corpus, size and similarity",
               "retrain or change the model; answer a query encoded by another model",
@@ -177,8 +177,8 @@ def _validation_text(spec: PipelineSpec) -> str:
    - **Precision.** {metrics} on the `{v.test}` queries, asked through the index that is served, with a 95 % interval
      and the share of judged answers (an answer that nobody judged counts as wrong).
    - **Decision.** Ship only if {v.metric} at {spec.index.dim} dimensions beats the strongest untuned rival, paired by
-     query, with a 95 % interval above zero. The rivals: the base at full size, the {'rotated ' * bool(spec.model.rotate)}base at
-     {spec.index.dim}; `{v.dev}` says which of them is the strongest.
+     query, with a 95 % interval above zero. The rivals: the base at full size, the
+     {'rotated ' * bool(spec.model.rotate)}base at {spec.index.dim}; `{v.dev}` says which of them is the strongest.
    - **Low precision at a low loss.** Suspect the symmetry of the pairs, then the base. The loss is no evidence.
    - **Truncation audit.** {v.metric} at {', '.join(map(str, v.audit_dims))} dimensions. A loss of more than
      {SHARP_DROP * 100:g} % against the full size is sharp: fine distinctions are gone, so serve a larger size.
@@ -233,8 +233,8 @@ def headline(content: dict, split: str) -> Table:
     "The base at full size and the systems at the served size, on one split."
     full, dim = content["spec"]["model"]["dims"][0], content["spec"]["index"]["dim"]
     metric = content["spec"]["validation"]["metric"]
-    rows = [r for r in content["retrieval"]
-            if r["split"] == split and r["metric"] == metric and (r["dim"] in (None, dim) or (r["system"], r["dim"]) == ("base", full))]
+    rows = [r for r in content["retrieval"] if r["split"] == split and r["metric"] == metric
+            and (r["dim"] in (None, dim) or (r["system"], r["dim"]) == ("base", full))]
     return Table([{"system": r["system"], "dims": r["dim"] or "-",
                    metric: str(_estimate(r)),
                    "questions": r["n"], "documents": r["n_docs"],

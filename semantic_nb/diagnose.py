@@ -104,8 +104,8 @@ def stages_of(runs: Runs, spec: PipelineSpec, split: str, shipped: bool = True) 
 def _training_stages(runs: Runs, spec: PipelineSpec, split: str) -> dict[str, Run]:
     "Base, stage 1 and stage 2 at full size, and stage 2 at the served size, on one split."
     full, dim = spec.model.dims[0], spec.index.dim
-    systems = {"base": ("base", full), "learned (stage 1)": ("stage 1", full), "compressed (stage 2)": ("stage 2", full),
-               "tuned, served size": ("stage 2", dim)}
+    systems = {"base": ("base", full), "learned (stage 1)": ("stage 1", full),
+               "compressed (stage 2)": ("stage 2", full), "tuned, served size": ("stage 2", dim)}
     return {name: runs.of(*system, split) for name, system in systems.items()}
 
 # %% ../nbs/10_diagnose/layers.ipynb #0a6a31d2

@@ -131,7 +131,7 @@ def _check_shipped(model: Encoder, path: str) -> None:
                             "train and ship what should change")
 
 # %% ../nbs/04_encoder/integrity.ipynb #03839c52
-_MOST_LOADED = 4
+_MOST_LOADED = 6
 _LOADED: dict[tuple, tuple[Encoder, tuple]] = {}
 
 def _files_stamp(path: str) -> tuple:
@@ -154,7 +154,7 @@ def _load(path: str, device: str | None) -> Encoder:
     logging.disable_progress_bar()
     torch.set_num_threads(Settings.current().threads)
     if isinstance(layers := read_object(Path(path) / "config.json").get("num_hidden_layers"), int) and layers > 1000:
-        raise ContractError("model.base", f"{Path(path).name} is to have {layers:,} layers", "building them takes hours",
+        raise ContractError("model.base", f"{Path(path).name} is to have {layers:,} layers", "that takes hours",
                             "put its config.json back")
     try:
         model = SentenceTransformer(path, device=device).float()
@@ -312,15 +312,15 @@ def encoder_identity(model: Encoder) -> dict:
             "width": model.get_embedding_dimension()}
 
 # %% ../nbs/04_encoder/integrity.ipynb #54b883eb
-def corpus_vectors(model: Encoder, corpus: Corpus, progress: bool = True, known: np.ndarray | None = None) -> np.ndarray:
-    "All passages as documents at full size, float32, shape (n, width); kept in the store. `known`: need no encoding."
+def corpus_vectors(model: Encoder, corpus: Corpus, progress: bool = True, made: np.ndarray | None = None) -> np.ndarray:
+    "All passages as documents at full size, float32, shape (n, width); kept in the store. `made`: need no encoding."
     bf16 = not isinstance(bf16_context(model.device), nullcontext)
     recipe = {"model": encoder_identity(model), "corpus": corpus.content, "bf16": bf16,
               "code": fingerprint([encode, truncate])}
 
     def build(folder: Path) -> None:
         show = progress and len(corpus) > 1000  # a bar for what takes longer than reading its name
-        np.save(folder / "vectors.npy", encode(model, corpus.passages, progress=show) if known is None else known)
+        np.save(folder / "vectors.npy", encode(model, corpus.passages, progress=show) if made is None else made)
 
     vectors = Artifact.make("vectors", recipe, build, "model", packages=("sentence-transformers", "torch"))
     return np.load(vectors.path / "vectors.npy")

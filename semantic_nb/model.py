@@ -49,10 +49,10 @@ def order_axes(model: str, domain: Domain) -> Artifact:
               "bf16": type(bf16_context(encoder.device)).__name__, "code": fingerprint([axes_by_weight, rotated])}
 
     def build(folder: Path) -> dict:
-        vectors = corpus_vectors(encoder, corpus)
-        axes = axes_by_weight(vectors)
-        rotated(encoder, axes).save_pretrained(str(folder / "model"), create_model_card=False)
-        corpus_vectors(load_encoder(str(folder / "model"), domain.spec.model), corpus, known=vectors @ axes.T)
+        axes = axes_by_weight(vectors := corpus_vectors(encoder, corpus))
+        turned = rotated(encoder, axes)
+        turned.save_pretrained(str(folder / "model"), create_model_card=False)
+        corpus_vectors(turned, corpus, made=vectors @ axes.T)
         return {"documents": len(corpus), "corpus": corpus.content}
     return Artifact.make("rotated", recipe, build, "model", packages=("sentence-transformers", "torch"))
 

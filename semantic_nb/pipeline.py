@@ -142,8 +142,8 @@ def all_comparisons(runs: Runs, spec: PipelineSpec, decision: Gate) -> list[dict
     against the base at full size and what costs no training at the same size; stage 2 against stage 1."""
     full, served, base, rows = spec.model.dims[0], spec.index.dim, _in_order("base", spec.model), []
     first = _in_order("stage 1", spec.model)
-    plan = [("served", served, *rival) for rival in (("base", full), (base, served), ("BM25", None))]
-    plan += [("stage 2", dim, *rival) for dim in spec.model.dims for rival in (("base", full), (base, dim), (first, dim))]
+    plan = [("served", served, *one) for one in (("base", full), (base, served), ("BM25", None))]
+    plan += [("stage 2", dim, *one) for dim in spec.model.dims for one in (("base", full), (base, dim), (first, dim))]
     for split in filter(None, (spec.validation.test, spec.validation.production)):
         for a, dim, b, b_dim in dict.fromkeys(plan):
             values = runs.scores(a, dim, split), runs.scores(b, b_dim, split)

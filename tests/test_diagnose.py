@@ -32,8 +32,8 @@ def chain(**quality):
 
 
 def gate(ship=True):
-    return Gate(ship,
-                compare(np.ones(N) * 0.7 if ship else np.ones(N) * 0.5, np.linspace(0, 1, N)), "nDCG@10", 128, "base", 384, "test")
+    values = np.ones(N) * (0.7 if ship else 0.5), np.linspace(0, 1, N)
+    return Gate(ship, compare(*values), "nDCG@10", 128, "base", 384, "test")
 
 
 def test_a_sound_chain_accuses_nobody():
@@ -90,9 +90,10 @@ def test_equal_stages_have_no_interval_and_say_so():
 
 def test_where_the_gate_kept_the_base_the_chain_leads_through_it(domain):
     dim, full = domain.spec.index.dim, domain.spec.model.dims[0]
-    runs = Runs({key: run(0.5) for key in [("BM25", None, "test"), ("base", full, "test"), ("base", dim, "test"),
-                                      ("stage 2", full, "test"), ("stage 2", dim, "test"), ("served", dim, "test")]},
-                {}, "nDCG@10")
+    assert domain.spec.model.rotate  # so it is the rotated base that is served
+    runs = Runs({key: run(0.5) for key in [("BM25", None, "test"), ("base", full, "test"), ("served", dim, "test"),
+                                           ("rotated base", dim, "test"), ("stage 2", full, "test"),
+                                           ("stage 2", dim, "test")]}, {}, "nDCG@10")
     stages = stages_of(runs, domain.spec, "test", shipped=False)
     assert list(stages) == ["BM25", "base", "base, served size", "served index"]
     assert "tuned, full size" in stages_of(runs, domain.spec, "test", shipped=True)

@@ -120,6 +120,7 @@ def test_a_shipped_model_depends_on_the_decision_and_on_what_its_card_says(key, 
     from types import SimpleNamespace
     from pathlib import Path
     metric = "nDCG@10"
+    domain = replace(domain, spec=changed(domain.spec, "model", rotate=False))  # a rotated base is made first
     better, other = (compare(np.linspace(0, 1, 40) + shift, np.linspace(0, 1, 40) * 0.5) for shift in (0.2, 0.3))
     base = SimpleNamespace(path=Path(domain.spec.model.base).parent)
     asked = metric, 16, "base", 32, "test"

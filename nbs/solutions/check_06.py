@@ -81,5 +81,5 @@ def exercise_3(sizes: Sequence[int] | None, largest: int | None) -> str:
     if decisions[largest].comparison.difference < max(d.comparison.difference for d in decisions.values()) - 1e-9:
         return f"The list is right. At another size than {largest} the difference is larger."
     rivals = ", ".join(sorted({f"the {one.rival} at {one.rival_dim}" for one in decisions.values()}))
-    return (f"Well done. The opponent ({rivals}) is about as strong at each size, so the difference follows what a smaller "
-            "size costs the candidate.")
+    return (f"Well done. The opponent ({rivals}) is about as strong at each size, so the difference follows what a "
+            "smaller size costs the candidate.")

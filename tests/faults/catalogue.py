@@ -554,8 +554,6 @@ MODEL_FAULTS = (
           both(DEMO_BASE, replace(SPEC, ("dims = [384, 128]", "dims = [768, 384, 128]")))),
     Fault("rotation-of-one-size", "model", "the axes are put in order, and the only size is the full one",
           replace(SPEC, *2 * (("dims = [32, 16]", "dims = [32]"),), ("\ndim = 16", "\ndim = 32"))),
-    Fault("rotation-of-few-documents", "model", "384 axes are to be put in order by fewer documents",
-          both(DEMO_BASE, replace(SPEC, ("rotate = false", 'rotate = "corpus"')))),
     Fault("rotated-base", "model", "the base has its axes in order, and the spec says that nothing is rotated",
           both(own_base(_turn), replace(SPEC, ('rotate = "corpus"', "rotate = false"))),
           control=plain_model("our-base")),

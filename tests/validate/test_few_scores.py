@@ -55,7 +55,8 @@ def test_gate_slices_and_tables_never_print_nan(right):
     gate = Gate(False, compare(values, values), "nDCG@10", 16, "base", 32, "test")
     row = retrieval_row("base", 16, "nDCG@10", "test", answers(right), judged(n), 5)
     other = comparison_row("tuned", 16, "base", 32, "nDCG@10", "test", (values, np.zeros(n)))
-    content = {"retrieval": [row], "spec": {"model": {"dims": [32, 16]}, "index": {"dim": 16}, "validation": {"metric": "nDCG@10"}}}
+    content = {"retrieval": [row], "spec": {"model": {"dims": [32, 16]}, "index": {"dim": 16},
+                                            "validation": {"metric": "nDCG@10"}}}
     lost = {key: None if value != value else value for key, value in row.items()}  # as report.json brings it back
     audit = _audit_table([row | {"kept": float("nan"), "bytes": 64}], "nDCG@10")
     texts = [str(gate), str(headline(content, "test")), str(headline(content | {"retrieval": [lost]}, "test")),
