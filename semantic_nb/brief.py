@@ -53,7 +53,7 @@ _CONTRACTS = {
              "read columns as what they are not; mix symmetries in a batch; use a copy of the answer as a wrong answer",
              "says what the pairs look like and which loss reads them"),
     "model": ("pairs, loss, base",
-              "stage 1: a learned space; the rotation: its axes in order; stage 2: Matryoshka from there; a saved model",
+              "stage 1: a learned space; rotation: its axes in order; stage 2: Matryoshka from there; a saved model",
               "learn and compress in one step, where none is judged alone; ship what does not beat the untuned models",
               "keeps the base and reports the comparison"),
     "index": ("model, corpus", "a FAISS file, and a manifest that names the model, corpus, size and similarity",
