@@ -275,6 +275,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'semantic_nb.data.domain._hash_share': ('data.html#_hash_share', 'semantic_nb/data/domain.py'),
                                          'semantic_nb.data.domain._judged_splits': ( '02_data/loading.html#_judged_splits',
                                                                                      'semantic_nb/data/domain.py'),
+                                         'semantic_nb.data.domain._leak_free': ( '02_data/loading.html#_leak_free',
+                                                                                 'semantic_nb/data/domain.py'),
                                          'semantic_nb.data.domain._pairs_of_file': ( '02_data/loading.html#_pairs_of_file',
                                                                                      'semantic_nb/data/domain.py'),
                                          'semantic_nb.data.domain._pairs_of_source': ( '02_data/loading.html#_pairs_of_source',

@@ -98,8 +98,10 @@ def checklist() -> Table:
 # %% ../nbs/plumbing/brief.ipynb #60fc760d
 def reasons(spec: PipelineSpec) -> dict[str, str]:
     "Unusual choices and the reasons the spec gives for them; they stay visible in every report."
+    adapted = [f"trained on {p.name}, mined from the documents that are searched" for p in spec.data.pairs if p.adapt]
     given = (("symmetry_reason", spec.data.symmetry_reason), ("mixture_reason", spec.data.mixture_reason),
-             ("base_reason", spec.model.base_reason), ("threshold evidence", spec.clustering.evidence))
+             ("base_reason", spec.model.base_reason), ("threshold evidence", spec.clustering.evidence),
+             ("adapted to the corpus that it is tested on", "; ".join(adapted)))
     return {name: text for name, text in given if text}
 
 # %% ../nbs/plumbing/brief.ipynb #c0814cf3

@@ -223,7 +223,8 @@ def _leak_findings(source: DataSource, against: DataSource | None) -> list[Findi
 def _train_side(source: DataSource) -> list[Judged | PairSet | Sequence[str]]:
     if source.splits and not source.spec:  # a BEIR folder: its pairs may be those of another split
         return [source.splits["train"]] if "train" in source.splits else []
-    return [pairs for pairs in source.pairs if len(pairs)] or list(source.texts.values())
+    adapted = {pairs.name for pairs in source.spec.data.pairs if pairs.adapt} if source.spec else ()  # said already
+    return [pairs for pairs in source.pairs if len(pairs) and pairs.name not in adapted] or list(source.texts.values())
 
 # %% ../nbs/10_diagnose/checks.ipynb #7ff38353
 _AnySource = Path | str | PairSet | DataSource | Sequence[str]

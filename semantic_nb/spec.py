@@ -25,7 +25,8 @@ class PairSource(_Section):
     name: _Name
     source: Literal["paraphrases", "clicks", "annotations", "documents"]
     symmetry: _Symmetry
-    rule: Literal["first_sentence", "title"] | None = None
+    rule: Literal["first_sentence", "title", "span"] | None = None
+    adapt: Literal["corpus", False] = False
     path: str | None = None
     anchor: str = "anchor"
     positive: str = "positive"
@@ -175,6 +176,8 @@ SPEC_RULES = (
              'give a negative column with pair_type = "triplets", none with "pairs"'),
     SpecRule("data.pair_names", "each source of pairs has a name of its own",
              "sets are kept by their names, so one of two namesakes would be lost", "rename one of them"),
+    SpecRule("data.adapt", "only what is mined from documents is adapted to the corpus",
+             "other pairs hold questions, perhaps those of the test", 'use adapt with source = "documents" alone'),
     SpecRule("data.pair_symmetry", "each source of pairs has the symmetry it declares",
              "paraphrases teach that texts which say the same are near; a question and its answer do not say the same",
              "train on question-document pairs, or explain in symmetry_reason why these pairs fit"),
@@ -190,6 +193,8 @@ def _pair_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
         yield "data.pair_type", "TripletLoss reads (anchor, positive, negative), pair_type is pairs"
     if twice := sorted({p.name for p in pairs if sum(p.name == other.name for other in pairs) > 1}):
         yield "data.pair_names", f"several sources of pairs are called {', '.join(twice)}"
+    if odd := [p.name for p in pairs if p.adapt and p.source != "documents"]:
+        yield "data.adapt", f"adapt in {', '.join(odd)}, whose pairs do not come from documents"
 
 # %% ../nbs/01_spec/rules.ipynb #1505d1f8
 SPEC_RULES += (

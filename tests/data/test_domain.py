@@ -1,3 +1,4 @@
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from semantic_nb.data.records import Corpus, Judged, PairSet, read_corpus, read_
 from semantic_nb.data.domain import (
     _giant_group, _with_documents, copy_groups, held_out_documents, leak_free, load_domain, pairs_from_documents, parts,
     split_queries)
+from semantic_nb.spec import load_spec
 
 links = st.dictionaries(st.sampled_from("abcdefgh"),
                         st.dictionaries(st.sampled_from("123456789"), st.integers(1, 2), min_size=1, max_size=3),
@@ -195,3 +197,76 @@ def test_every_source_that_has_nothing_left_is_named(domain_folder, settings, sp
     with pytest.raises(ContractError) as refusal:
         load_domain(spec.model_copy(update={"data": twins}))
     assert ["questions is left" in refusal.value.symptom, "twin is left" in refusal.value.symptom] == [True, True]
+
+
+# --- adapted to the corpus
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def write_lines(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+def adapting(domain_folder, rule="title"):
+    "The toy spec whose mined pairs are adapted to the corpus."
+    path = domain_folder / "spec.toml"
+    text = path.read_text(encoding="utf-8")
+    assert 'rule = "first_sentence"' in text
+    path.write_text(text.replace('rule = "first_sentence"', f'rule = "{rule}"\nadapt = "corpus"'), encoding="utf-8")
+    return load_spec(path)
+
+
+@pytest.mark.parametrize("rule", ["first_sentence", "span"])
+def test_pairs_adapted_to_the_corpus_keep_the_documents_of_the_test_and_no_question(domain_folder, settings, rule):
+    strict = {pairs.name: pairs for pairs in load_domain(load_spec(domain_folder / "spec.toml")).pairs}
+    domain = load_domain(adapting(domain_folder, rule))
+    pairs = {pairs.name: pairs for pairs in domain.pairs}
+    held = set().union(*(split.relevant() for split in domain.splits.values()))
+    assert held & set(pairs["mined"].documents) and not held & set(strict["mined"].documents)
+    assert not held & set(pairs["questions"].documents)
+    finding = next(one for one in domain.findings if one.id == "data.leakage.mined")
+    assert finding.status == "doubt" and "adapted to the corpus" in finding.evidence
+    assert finding.count == sum(document in held for document in pairs["mined"].documents)
+
+
+def test_a_mined_anchor_that_is_a_question_of_the_test_is_dropped_all_the_same(domain_folder, settings):
+    rows = read_lines(domain_folder / "queries.jsonl")
+    test = (domain_folder / "qrels" / "test.tsv").read_text(encoding="utf-8").splitlines()[1].split("\t")[0]
+    question = next(row["text"] for row in rows if row["_id"] == test)
+    corpus = read_lines(domain_folder / "corpus.jsonl")
+    corpus[0]["text"] = f"{question}. Then some more words about it, enough for a positive."
+    write_lines(domain_folder / "corpus.jsonl", corpus)
+    domain = load_domain(adapting(domain_folder, "first_sentence"))
+    mined = next(pairs for pairs in domain.pairs if pairs.name == "mined")
+    assert corpus[0]["_id"] not in mined.documents
+    assert "1 repeated one" in next(one for one in domain.findings if one.id == "data.leakage.mined").evidence
+
+
+def test_an_adapted_model_says_so_in_the_report_and_is_no_leak_in_the_check(domain_folder, settings):
+    from semantic_nb.brief import reasons
+    from semantic_nb.checks import check_data
+    spec = adapting(domain_folder, "first_sentence")
+    assert any("adapted to the corpus" in name and "mined" in text for name, text in reasons(spec).items())
+    found = check_data(domain_folder / "spec.toml", say=str)
+    shared = [one for one in found if "shared_document" in one.id]
+    assert shared and all(one.status == "ok" for one in shared)
+
+
+def test_only_mined_pairs_can_be_adapted(domain_folder, settings):
+    path = domain_folder / "spec.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('source = "annotations"',
+                                                             'source = "annotations"\nadapt = "corpus"', 1))
+    with pytest.raises(ContractError, match="data.adapt.*adapt in questions"):
+        load_spec(path)
+
+
+def test_a_span_is_a_part_of_its_document_and_left_out_of_the_positive():
+    words = [f"w{i}" for i in range(90)]
+    corpus = Corpus(("a", "b"), ("", ""), (" ".join(words), "too short"), ({}, {}))
+    pairs = pairs_from_documents(corpus, "span")
+    assert len(pairs) == 1 and pairs == pairs_from_documents(corpus, "span")
+    span = pairs.anchors[0].split()
+    assert len(span) == 16 and words[words.index(span[0]):][:16] == span
+    assert not set(span) & set(pairs.positives[0].split()) and len(pairs.positives[0].split()) == 74
