@@ -27,12 +27,12 @@ from semantic_nb.spec import PipelineSpec, load_spec
 from semantic_nb.store import write_json
 from semantic_nb.validate.bench import bench_spec
 
-EPOCHS, METRIC = 4, "nDCG@10"
+EPOCHS, TOKENS, METRIC = 4, 128, "nDCG@10"
 
 
 def spec_for(folder: Path) -> PipelineSpec:
-    "The demo's spec for titles of this folder, read as long as the base reads, trained for `EPOCHS`."
-    spec = bench_spec(load_spec())
+    "The demo's spec for titles of this folder: `TOKENS` of each text, `EPOCHS` passes."
+    spec = bench_spec(load_spec(), max_tokens=TOKENS)
     training = spec.training.model_copy(update={"epochs": EPOCHS, "compress_epochs": EPOCHS / 2})
     validation = spec.validation.model_copy(update={"dev": "dev", "test": "test", "production": None, "eval_every": 2})
     return spec.model_copy(update={"name": folder.name, "folder": folder, "training": training,

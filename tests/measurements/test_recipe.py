@@ -16,7 +16,8 @@ def corpus_of(texts):
 def test_see_also_pairs_what_is_said_of_another_object_with_its_document():
     corpus = corpus_of({
         "lib.frame.join": "Join two frames." + SECTION + "merge : Merge on columns of\n    another frame as well.\n"
-                          "frame.join : Join as before with itself.\nlib.sort : Short.\n\nNotes\n-----\nmerge : not a part",
+                          "frame.join : Join as before with itself.\nlib.sort : Short.\n\n"
+                          "Notes\n-----\nmerge : not a part",
         "lib.frame.merge": "Merge two frames." + SECTION + ":func:`~lib.sort` : Put the rows in an order.\n"
                            "absent : An object that is nowhere.",
         "lib.sort": "Sort the rows."})
