@@ -34,7 +34,7 @@ def spec_for(folder: Path) -> PipelineSpec:
     "The demo's spec for titles of this folder: `TOKENS` of each text, `EPOCHS` passes."
     spec = bench_spec(load_spec(), max_tokens=TOKENS)
     training = spec.training.model_copy(update={"epochs": EPOCHS, "compress_epochs": EPOCHS / 2})
-    validation = spec.validation.model_copy(update={"dev": "dev", "test": "test", "production": None, "eval_every": 2})
+    validation = spec.validation.model_copy(update={"dev": "dev", "test": "test", "production": None, "eval_every": 12})
     return spec.model_copy(update={"name": folder.name, "folder": folder, "training": training,
                                    "validation": validation})
 
