@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign import write_lines
 from hypothesis import given, settings as hypothesis_settings, strategies as st
 
 from semantic_nb.core import ContractError
@@ -205,11 +206,7 @@ def read_lines(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def write_lines(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-
-
-def adapting(domain_folder, rule="title"):
+def adapting(domain_folder, rule):
     "The toy spec whose mined pairs are adapted to the corpus."
     path = domain_folder / "spec.toml"
     text = path.read_text(encoding="utf-8")
