@@ -114,13 +114,15 @@ def _report_command(spec: _SpecPath = None, judge: Annotated[bool, typer.Option(
 def _search_command(
     question: Annotated[Optional[str], typer.Argument(help="Leave it out to ask one question after the other.")] = None,
     spec: Annotated[Optional[Path], typer.Option("--spec", help="A spec.toml.")] = None,
-    k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 5, as_json: _AsJson = False,
+    k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 5,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Search by words (BM25), too, and fuse the rankings.")] = False,
+    as_json: _AsJson = False,
 ) -> None:
     "Ask the served index."
     from semantic_nb.pipeline import open_run
     served = open_run(_spec(spec))
     for asked in [question.encode(errors="replace").decode()] if question else _typed_questions():
-        hits = served.answer(asked, k)
+        hits = served.answer(asked, k, hybrid)
         _show({"question": asked, "answers": hits}, as_json, _hits(asked, hits))
 
 # %% ../nbs/plumbing/cli.ipynb #4e64832b
@@ -131,7 +133,7 @@ def _typed_questions() -> Iterator[str]:
 
 def _hits(question: str, hits: list[dict]) -> str:
     return "\n".join([question,
-                      *(f"  {hit['score']:.2f}  {hit['title'][:100]}\n        {hit['text'][:110]}" for hit in hits)])
+                      *(f"  {hit['score']:.3f}  {hit['title'][:100]}\n        {hit['text'][:110]}" for hit in hits)])
 
 # %% ../nbs/plumbing/cli.ipynb #49106cbb
 @app.command("fork")

@@ -55,6 +55,7 @@ def run(spec: PipelineSpec | None = None, say: Callable[[str], None] = print) ->
 import platform
 from dataclasses import asdict, dataclass
 from datetime import date
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,8 @@ from .data.records import Corpus
 from .diagnose import Diagnosis, diagnose_layers, draw_waterfall
 from .encoder import Encoder, corpus_vectors, encode, search_sizes, truncate
 from .index import SearchIndex, open_index
-from .measure import Runs, _self_findings, _without_self, bm25, holm
+from .lexical import WordIndex, bm25, fuse
+from .measure import Runs, _self_findings, _without_self, holm
 from .model import Gate, Trained, _in_order, order_axes, untuned
 from .output import printable
 from .store import (
@@ -120,18 +122,20 @@ def _made_from(spec: PipelineSpec) -> str:
 
 # %% ../nbs/11_pipeline/report.ipynb #eef4401b
 def measure_runs(built: Built) -> Runs:
-    "Runs of BM25, base, stage 1 and stage 2 at every size, and the served index, on every judged split."
+    "Runs of BM25, of every model at every size, of BM25 fused with the one that is served, and of the served index."
     spec, domain, first = built.domain.spec, built.domain, str(built.trained.first.path / "model")
     stages = {"base": spec.model.base, "stage 1": first}
     if spec.model.rotate:
         stages |= {"rotated base": untuned(domain), "rotated stage 1": str(order_axes(first, domain).path / "model")}
     stages["stage 2"] = str(built.trained.second.path / "model")
-    runs = {}
+    shipped, runs = "stage 2" if built.trained.decision.ship else _in_order("base", spec.model), {}
     for split, judged in domain.splits.items():
         runs["BM25", None, split] = bm25(domain.corpus, judged.queries)
         for name, path in stages.items():
             sizes = search_sizes(load_encoder(path, spec.model), domain.corpus, judged, spec.model.dims)
             runs |= {(name, dim, split): run for dim, run in sizes.items()}
+        words = runs["BM25", None, split]
+        runs |= {("hybrid", dim, split): fuse(words, runs[shipped, dim, split]) for dim in spec.model.dims}
         served = built.index.run(built.served, judged.queries)
         runs["served", spec.index.dim, split] = _without_self(served, domain.corpus, judged.queries)
     return Runs(runs, domain.splits, spec.validation.metric)
@@ -143,6 +147,7 @@ def all_comparisons(runs: Runs, spec: PipelineSpec, decision: Gate) -> list[dict
     full, served, base, rows = spec.model.dims[0], spec.index.dim, _in_order("base", spec.model), []
     first = _in_order("stage 1", spec.model)
     plan = [("served", served, *one) for one in (("base", full), (base, served), ("BM25", None))]
+    plan.append(("hybrid", served, "served", served))
     plan += [("stage 2", dim, *one) for dim in spec.model.dims for one in (("base", full), (base, dim), (first, dim))]
     for split in filter(None, (spec.validation.test, spec.validation.production)):
         for a, dim, b, b_dim in dict.fromkeys(plan):
@@ -297,9 +302,17 @@ class Served:
     model: Encoder
     index: SearchIndex
 
-    def answer(self, question: str, k: int = 5) -> list[dict]:
-        "The first `k` answers: id, score, title and the beginning of the text."
-        hits = [(self.corpus.position[id], score) for id, score in self.index.ask(self.model, [question], k)[0]]
+    @cached_property
+    def words(self) -> WordIndex:
+        "The same documents for a search by words; read when it is first asked."
+        return WordIndex.of(self.corpus)
+
+    def answer(self, question: str, k: int = 5, hybrid: bool = False) -> list[dict]:
+        "The first `k` answers: id, score, title, beginning of the text; `hybrid`: scored by `fuse`, of words and vectors."
+        run = self.index.run(self.model, {"": question}, max(100, k) if hybrid else k)
+        if hybrid:
+            run = fuse(run, self.words.run({"": question}, max(100, k)), k=k)
+        hits = [(self.corpus.position[id], score) for id, score in run[""].items()]
         return [{"id": self.corpus.ids[row], "score": round(score, 3), "title": self.corpus.titles[row],
                  "text": " ".join(self.corpus.texts[row].split())[:160]} for row, score in hits]
 

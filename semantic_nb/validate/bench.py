@@ -24,7 +24,8 @@ from ..data.records import GOOD_SHARE, Corpus, Judged, PairSet, read_corpus, rea
 from ..data.rows import Number, Text, judgment_file, pair_columns, read_rows, typed_rows
 from ..encoder import _PROMPT_NAMES, Encoder, encode, load_encoder, search_sizes, truncate
 from ..loss.train import optimizer_steps
-from ..measure import _self_findings, bm25, p_text, per_query
+from ..lexical import bm25, fuse
+from ..measure import _self_findings, p_text, per_query
 from ..model import compress, learn_space
 from ..spec import PipelineSpec
 from .audit import comparison_row, retrieval_row
@@ -91,8 +92,8 @@ def _bench_models(spec: PipelineSpec, domain: Domain | None) -> Iterator[tuple[s
 # %% ../../nbs/09_validate/bench.ipynb #4e969236
 def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str = "test",
                say: Callable[[str], None] = print) -> dict:
-    """BM25, base and (with `tune`) the tuned model on a BEIR folder: `retrieval`
-    and `comparisons` rows as in report.json."""
+    """BM25, base and (with `tune`) the tuned model on a BEIR folder, each model alone and fused with BM25: `retrieval` and
+    `comparisons` rows as in report.json."""
     say(f"{folder.name}: {_model_text(spec)}")
     corpus = read_corpus(folder / "corpus.jsonl")
     test = read_judged(folder / "queries.jsonl", judgment_file(folder / "qrels", qrels), corpus)
@@ -103,12 +104,14 @@ def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str 
     if tune:
         domain, source = beir_domain(folder, corpus, test, spec)
         say(f"{folder.name}: tuning on {source}")
-    runs = {("BM25", None): bm25(corpus, test.queries)}
+    runs, last = {("BM25", None): (words := bm25(corpus, test.queries))}, "tuned" if tune else "base"
     for name, model in _bench_models(spec, domain):
-        runs |= {(name, dim): run for dim, run in search_sizes(model, corpus, test, dims).items()}
-    plan = dict.fromkeys((dim, other) for dim in dims for other in (dims[0], dim)) if tune else ()
-    comparisons = [comparison_row("tuned", dim, "base", other, metric, qrels, [
-        per_query(metric, runs[key], test) for key in (("tuned", dim), ("base", other))]) for dim, other in plan]
+        for dim, run in search_sizes(model, corpus, test, dims).items():
+            runs |= {(name, dim): run, (f"{name} + BM25", dim): fuse(words, run)}
+    plan = [("tuned", dim, "base", other) for dim in dims for other in (dims[0], dim) if tune]
+    plan += [(f"{last} + BM25", dims[0], *rival) for rival in (("BM25", None), (last, dims[0]))]
+    comparisons = [comparison_row(*row, metric, qrels, [per_query(metric, runs[key], test) for key in (row[:2], row[2:])])
+                   for row in dict.fromkeys(plan)]
     retrieval = [retrieval_row(*key, metric, qrels, run, test, len(corpus)) for key, run in runs.items()]
     return {"source": folder.name, "model": _model_text(spec), "tuned on": source, "retrieval": retrieval,
             "comparisons": comparisons}
@@ -235,9 +238,11 @@ def bench_table(content: dict) -> str:
 # %% ../../nbs/09_validate/bench.ipynb #960e1971
 def _gain_text(row: dict) -> str:
     difference, p = row.get("difference", row.get("value")), f", {p_text(row['p'])}" if "p" in row else ""
-    limits, other = Estimate(difference, row["low"], row["high"], row["n"]).limits("+"), row.get("b_dim", row["dim"])
-    return (f"tuned at {row['dim']} against base at {other}, {row['metric']}: {difference:+.3f} {limits}"
-            f"{p}: {row['outcome']} -> {'ship the tuned model' if row['outcome'] == 'better' else 'keep the base'}")
+    limits, a = Estimate(difference, row["low"], row["high"], row["n"]).limits("+"), row.get("a", "tuned")
+    sizes = [f" at {size}" if size else "" for size in (row["dim"], row.get("b_dim", row["dim"]))]
+    ship = "ship the tuned model" if row["outcome"] == "better" else "keep the base"
+    return (f"{a}{sizes[0]} against {row.get('b', 'base')}{sizes[1]}, {row['metric']}: {difference:+.3f} {limits}{p}: "
+            f"{row['outcome']}" + f" -> {ship}" * (a == "tuned"))
 
 # %% ../../nbs/09_validate/bench.ipynb #bx2
 def bench_source(source: Path, spec: PipelineSpec, tune: bool = False, qrels: str = "test",

@@ -12,7 +12,7 @@ import numpy as np
 
 from semantic_nb.data.domain import held_out_documents, load_corpus
 from semantic_nb.data.records import Corpus, Judged, PairSet, read_judged
-from semantic_nb.measure import bm25
+from semantic_nb.lexical import bm25
 from semantic_nb.spec import PipelineSpec, load_spec
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,4 +1,4 @@
-"""The recipe of stage 1: which epochs, rates, directions, mined negatives and pairs help, on dev of both voices.
+"""The recipe: which epochs, rates, directions, mined negatives and pairs help, on dev of both voices.
 
     python tests/measurements/recipe.py --people FOLDER [--profile full] [--arms NAME ...]
 
@@ -26,7 +26,7 @@ from semantic_nb.data.domain import held_out_documents, leak_free, load_corpus, 
 from semantic_nb.data.records import Corpus, Judged, PairSet
 from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate
 from semantic_nb.measure import compare, exact_search, per_query
-from semantic_nb.model import axes_by_weight, learn_space
+from semantic_nb.model import axes_by_weight, compress, learn_space
 from semantic_nb.output import Table
 from semantic_nb.spec import load_spec
 from semantic_nb.store import write_json
@@ -48,7 +48,11 @@ ARMS = {"1 epoch": {"training": {"epochs": 1}},
         "4 epochs, 2 mined negatives": {"training": {"epochs": 4}, "loss": {"mined_negatives": 2}},
         "4 epochs, rate 2e-5": {"training": {"epochs": 4, "learning_rate": 2e-5}},
         "4 epochs, rate 1e-4": {"training": {"epochs": 4, "learning_rate": 1e-4}},
-        "4 epochs, all directions": {"training": {"epochs": 4}, "loss": {"directions": ALL}}}
+        "4 epochs, all directions": {"training": {"epochs": 4}, "loss": {"directions": ALL}},
+        "2 epochs, then Matryoshka": {"training": {"epochs": 2}},
+        "2 epochs, then Matryoshka, rate 1e-5": {"training": {"epochs": 2, "compress_learning_rate": 1e-5}},
+        "2 epochs, then 2 of Matryoshka, rate 1e-5": {
+            "training": {"epochs": 2, "compress_epochs": 2, "compress_learning_rate": 1e-5}}}
 
 
 SECTION = re.compile(r"\nSee Also\n-{4,}\n(.*?)(?=\n\n[A-Z][A-Za-z ]+\n-{4,}\n|\Z)", re.DOTALL)
@@ -146,7 +150,9 @@ def main() -> None:
             if name in found:
                 continue
             chosen_domain = more_pairs(domain, whole) if name == SEE_ALSO else domain
-            arm = learn_space(replace(chosen_domain, spec=changed(spec, ARMS[name])))
+            chosen_domain = replace(chosen_domain, spec=changed(spec, ARMS[name]))
+            arm = learn_space(chosen_domain)
+            arm = compress(arm, chosen_domain) if "then" in name else arm
             keep(name, load_encoder(str(arm.path / "model"), spec.model))
             if name in AVERAGED:
                 keep(f"{name}, averaged with the base", averaged(str(arm.path / "model"), spec.model.base, spec))

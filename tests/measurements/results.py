@@ -4,10 +4,10 @@
 
 Writes `results.json` beside the spec that settings.ini names, and the figures between the marks of the datasheet,
 the README.md there. Trainings and vectors are kept in the store, so an interrupted run goes on. Where the environment
-variable DEVELOPMENT_DATA names a folder with `scifact`, that set is measured, too; where it has `so_questions`, titles
-that people typed are asked in the full profile (the two thirds on which no recipe was chosen). Scores are averaged over
-the seeds question by question before an interval or a test is computed, so that n stays the number of questions; the
-spread between seeds is reported beside it.
+variable DEVELOPMENT_DATA names a folder with the sets of `EXTERNAL`, they are measured, too; where it has
+`so_questions`, titles that people typed are asked in the full profile (the two thirds on which no recipe was chosen).
+Scores are averaged over the seeds question by question before an interval or a test is computed, so that n stays the
+number of questions; the spread between seeds is reported beside it.
 """
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from semantic_nb.core import ContractError, Settings
+from semantic_nb.lexical import bm25
 from semantic_nb.output import Estimate, Table
-from semantic_nb.measure import Run, bm25, compare, interval, judged_at, per_query
+from semantic_nb.measure import Run, compare, interval, judged_at, per_query
 from semantic_nb.store import write_json
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 Key = tuple[str, int | None, str]
 TITLES = "people's titles"
+EXTERNAL = {"scifact": ("test", "test_unseen_docs"), "nl2bash": ("test",), "cranfield": ("test",)}  # set, splits
 START, END = "<!-- figures: written by make results -->", "<!-- end of figures -->"
 
 
@@ -113,13 +115,14 @@ def summary_rows(scores: Mapping[Key, np.ndarray], judged: Mapping[Key, float], 
 
 
 def planned(spec: PipelineSpec) -> list[tuple]:
-    "(a, dim, b, b_dim): stage 2 at each size against its rivals, and what a rotation does to the untouched base."
+    "(a, dim, b, b_dim): stage 2 at each size against its rivals; what a rotation does to the base, and BM25 to stage 2."
     from semantic_nb.model import _in_order
     full, base, first = spec.model.dims[0], *(_in_order(name, spec.model) for name in ("base", "stage 1"))
     rivals = "base", base, "stage 1", first, "unordered"
     plan = [("stage 2", dim, *rival) for dim in spec.model.dims
             for rival in (("base", full), *((name, dim) for name in rivals))]
     plan += [(base, dim, "base", full) for dim in spec.model.dims if base != "base"]
+    plan += [("hybrid", dim, "stage 2", dim) for dim in spec.model.dims]
     return list(dict.fromkeys(plan))
 
 
@@ -202,11 +205,13 @@ def write_datasheet(path: Path, content: Mapping) -> None:
 
 
 def external_rows(spec: PipelineSpec, say: Callable[[str], None]) -> list[dict]:
-    "SciFact, base and tuned, on its whole test split and on the part whose documents the train split never saw."
-    from semantic_nb.validate.bench import bench_beir
-    folder = development_data("scifact")
-    splits = ("test", "test_unseen_docs") if folder else ()
-    return [bench_beir(folder, spec, True, split, say) for split in splits]
+    """Base and tuned on other people's sets, each alone and with BM25, at as many tokens as the base reads by itself.
+    Trained without the documents that a test question needs; SciFact's `test_unseen_docs` has none of its train split."""
+    from semantic_nb.validate.bench import bench_beir, bench_spec
+    decided = bench_spec(spec)
+    sets = [(folder, split) for name, splits in EXTERNAL.items() if (folder := development_data(name))
+            for split in splits]
+    return [bench_beir(folder, decided, True, split, say) for folder, split in sets]
 
 
 def write_results(path: Path, spec: PipelineSpec, seeds: Sequence[int] = (1, 2, 3),

@@ -73,7 +73,7 @@ def test_a_rotation_brings_its_rivals_into_the_plan(spec):
         "rotate": rotate, "dims": (16, 8)})}) for rotate in ("corpus", False))
     plan = planned(turned)
     assert {("stage 2", 8, "base", 16), ("stage 2", 8, "rotated base", 8), ("stage 2", 8, "rotated stage 1", 8),
-            ("stage 2", 8, "unordered", 8), ("rotated base", 8, "base", 16)} <= set(plan)
+            ("stage 2", 8, "unordered", 8), ("rotated base", 8, "base", 16), ("hybrid", 8, "stage 2", 8)} <= set(plan)
     assert len(plan) == len(set(plan)) and not any("rotated" in row[0] + row[2] for row in planned(plain))
 
 
@@ -158,5 +158,5 @@ def test_everything_goes_into_one_file(spec, tmp_path, monkeypatch):
     assert len(content["retrieval"]) == len(written["retrieval"])
     assert {row["split"] for row in content["comparisons"]} == {"test", "production"}
     assert {row["system"] for row in content["retrieval"]} == {"BM25", "base", "rotated base", "stage 1", "unordered",
-                                                               "rotated stage 1", "stage 2", "served"}
+                                                               "rotated stage 1", "stage 2", "hybrid", "served"}
     assert {row["slice"] for row in content["slices"]} == {"kind: easy", "style: sentence"}
