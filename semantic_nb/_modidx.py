@@ -406,6 +406,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'semantic_nb/data/records.py'),
                                           'semantic_nb.data.records.PairSet.__len__': ( '02_data/records.html#pairset.__len__',
                                                                                         'semantic_nb/data/records.py'),
+                                          'semantic_nb.data.records.PairSet.belonging': ( '02_data/records.html#pairset.belonging',
+                                                                                          'semantic_nb/data/records.py'),
                                           'semantic_nb.data.records.PairSet.columns': ( '02_data/records.html#pairset.columns',
                                                                                         'semantic_nb/data/records.py'),
                                           'semantic_nb.data.records.PairSet.of': ( '02_data/records.html#pairset.of',

@@ -133,9 +133,11 @@ def _source_text(p: PairSource) -> str:
 
 def _loss_text(l: LossSpec, similarity: str) -> str:
     hard = f", hardness_mode={l.hardness_mode!r}, hardness_strength={l.hardness_strength:g}" if l.hardness_mode else ""
-    options = "" if l.name == "TripletLoss" else (
-        f", scale={l.scale:g}, similarity_fct=util.{'dot_score' if similarity == 'dot' else 'cos_sim'}, "
-        f"directions={l.directions}, partition_mode={l.partition_mode!r}{hard}")
+    kind = "dot_score" if similarity == "dot" else "cos_sim"
+    options = f", scale={l.scale:g}, similarity_fct=util.{kind}, directions={l.directions}, " + \
+              f"partition_mode={l.partition_mode!r}{hard}"
+    options = {"TripletLoss": "", "CoSENTLoss": f", scale={l.scale:g}, similarity_fct=util.pairwise_{kind}"}.get(
+        l.name, options)
     mined = _count(l.mined_negatives, "hard negative") + " for each pair" if l.mined_negatives else "no negatives"
     return f"`{l.name}(model{options})`. Mine {mined}."
 
@@ -200,16 +202,17 @@ def implementation_brief(spec: PipelineSpec) -> str:
     method = {"kmeans": "K-means", "agglomerative": "Agglomerative clustering", "communities": "Community detection"}
     given = "".join(f"\nGiven as {name}: {text}." for name, text in reasons(spec).items())
     held_out = ", ".join(f"`{split}`" for split in (v.dev, v.test, v.production) if split)
+    kind_of_pairs = d.pair_type.replace("_", " ")
     prompts = "; ".join(f"`{text}` before each {side}" for side, text in m.prompts.items()) or "none"
     return f"""# Implementation brief: {spec.name}
 Build {kind} semantic search with sentence-transformers 6 and FAISS.
 These decisions are made; do not change them. Where one is missing, ask.{given}
 
 1. **Data.** Corpus `{d.corpus}`, queries `{d.queries}`, judgments `{d.qrels}`.
-   Near-copies in the corpus: {d.duplicates} them. Training {d.pair_type}:
+   Near-copies in the corpus: {d.duplicates} them. Training {kind_of_pairs}:
 {chr(10).join(map(_source_text, d.pairs))}
 
-   No {d.pair_type[:-1]} may share a document, or a near-copy of one, with a held-out query ({held_out}).
+   No {kind_of_pairs[:-1]} may share a document, or a near-copy of one, with a held-out query ({held_out}).
 2. **Loss.** {_loss_text(spec.loss, m.similarity)}
 3. **Training.** `SentenceTransformerTrainer` (never `.fit()`), batches of {t.batch_size} with
    `BatchSamplers.NO_DUPLICATES`, each from one source; warm-up over {t.warmup * 100:g} % of the steps.

@@ -72,6 +72,7 @@ def _paired_cosines(pairs: PairSet) -> tuple[np.ndarray, np.ndarray]:
 def check_pairs(pairs: PairSet, spec: PipelineSpec | None = None, because: str = "") -> list[Finding]:
     """Duplicates, pairing, symmetry, direction and mixture of one set of pairs, and its negatives, if it has any.
     `because`, or else the spec's reasons, answer what is inferred: it is then a doubt."""
+    pairs = pairs.belonging()
     sides = read_sides(pairs)
     inferred = (answered(finding_of(pairs, sides), spec and spec.data, because)
                 for finding_of in (symmetry_finding, mixture_finding, direction_finding))

@@ -80,7 +80,7 @@ class _DataSpec(_Section):
     corpus: str  # a BEIR corpus.jsonl, or `module:function` that writes one
     queries: str
     qrels: str
-    pair_type: Literal["pairs", "triplets"]
+    pair_type: Literal["pairs", "triplets", "scored_pairs"]
     symmetry: _Symmetry
     symmetry_reason: str = ""
     mixture_reason: str = ""
@@ -90,7 +90,7 @@ class _DataSpec(_Section):
 # %% ../nbs/01_spec/rules.ipynb #32032808
 class LossSpec(_Section):
     "The loss and its wrong answers. `scale`: the inverse temperature (20 for cosine, 1 for dot: MNRL's docs)."
-    name: Literal["MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss", "TripletLoss"]
+    name: Literal["MultipleNegativesRankingLoss", "CachedMultipleNegativesRankingLoss", "TripletLoss", "CoSENTLoss"]
     scale: float = Field(gt=0, le=1000)
     directions: tuple[Literal["query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc"], ...] = ("query_to_doc",)
     partition_mode: Literal["joint", "per_direction"] = "joint"
@@ -173,7 +173,7 @@ _LAYER_OF = {"training": "loss", "clustering": "cluster", "validation": "validat
 # %% ../nbs/01_spec/rules.ipynb #3bd13913
 SPEC_RULES = (
     SpecRule("data.pair_type", "columns match the pair type and the loss", "a loss reads columns by position",
-             'give a negative column with pair_type = "triplets", none with "pairs"'),
+             'a negative column with pair_type = "triplets" alone; "scored_pairs" for CoSENTLoss alone'),
     SpecRule("data.pair_names", "each source of pairs has a name of its own",
              "sets are kept by their names, so one of two namesakes would be lost", "rename one of them"),
     SpecRule("data.adapt", "only what is mined from documents is adapted to the corpus",
@@ -185,12 +185,15 @@ SPEC_RULES = (
              "asymmetric search lowers the loss and helps no ranking", "add a source of the search's own symmetry"))
 
 # %% ../nbs/01_spec/rules.ipynb #2af547e2
+_READS = {"TripletLoss": ("triplets",), "CoSENTLoss": ("scored_pairs",)}
+
 def _pair_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
     pairs, triplets = s.data.pairs, s.data.pair_type == "triplets"
-    if odd := [p.name for p in pairs if (bool(p.negative) or (triplets and s.loss.mined_negatives > 0)) != triplets]:
+    mined = s.data.pair_type != "pairs" and s.loss.mined_negatives > 0
+    if odd := [p.name for p in pairs if (bool(p.negative) or mined) != triplets]:
         yield "data.pair_type", f"pair_type is {s.data.pair_type}; a negative column is odd in {', '.join(odd)}"
-    elif s.loss.name == "TripletLoss" and not triplets:
-        yield "data.pair_type", "TripletLoss reads (anchor, positive, negative), pair_type is pairs"
+    elif s.data.pair_type not in (reads := _READS.get(s.loss.name, ("pairs", "triplets"))):
+        yield "data.pair_type", f"{s.loss.name} reads {' or '.join(reads)}, pair_type is {s.data.pair_type}"
     if twice := sorted({p.name for p in pairs if sum(p.name == other.name for other in pairs) > 1}):
         yield "data.pair_names", f"several sources of pairs are called {', '.join(twice)}"
     if odd := [p.name for p in pairs if p.adapt and p.source != "documents"]:
@@ -248,6 +251,8 @@ def _loss_mistakes(s: PipelineSpec) -> Iterator[tuple[str, str]]:
         yield "loss.formulation", "per_direction softmax with same-side directions"
     elif "query_to_doc" not in loss.directions:
         yield "loss.formulation", "directions leave out query_to_doc"
+    elif loss.hardness_mode and loss.name in _READS:
+        yield "loss.formulation", f"{loss.name} has no wrong answers of a batch to weigh by hardness"
 
 # %% ../nbs/01_spec/rules.ipynb #d47e53fc
 SPEC_RULES += (

@@ -43,6 +43,8 @@ def test_from_check_to_search(checkout):
     assert "Gate" in shown and "Coherence: not judged" in shown
     found = call(checkout, "search", "how to sort tables", "-k", "2", "--json")
     assert len(json.loads(found.stdout)["answers"]) == 2
+    both = call(checkout, "search", "how to sort tables", "-k", "3", "--hybrid", "--json")
+    assert [hit["score"] <= 0.033 for hit in json.loads(both.stdout)["answers"]] == [True] * 3
     started = time.time()
     assert call(checkout, "run").returncode == 0
     assert all(p.stat().st_mtime < started for p in (checkout / "runs" / "store").glob("*/manifest.json"))
@@ -95,7 +97,8 @@ def test_bench_on_a_folder(checkout, domain_folder):
                                                          for i, row in enumerate(rows)), encoding="utf-8")
     done = call(checkout, "bench", str(domain_folder), "--tune", "--json")
     assert done.returncode == 0, done.stderr
-    assert {row["system"] for row in json.loads(done.stdout)["retrieval"]} == {"BM25", "base", "tuned"}
+    assert {row["system"] for row in json.loads(done.stdout)["retrieval"]} == {
+        "BM25", "base", "base + BM25", "tuned", "tuned + BM25"}
     assert call(checkout, "bench", str(checkout / "nowhere")).returncode == 2
 
 

@@ -46,8 +46,19 @@ def test_malformed_toml_is_refused(tmp_path, text):
         load_spec(tmp_path / "spec.toml")
 
 
+@pytest.mark.parametrize("loss, rules", [
+    ({}, []), ({"hardness_mode": "all_negatives"}, ["loss.formulation"]), ({"mined_negatives": 2}, ["data.pair_type"])])
+def test_a_loss_for_scores_reads_scored_pairs_and_has_no_wrong_answers(loss, rules):
+    raw = copy.deepcopy(RAW)
+    raw["data"]["pair_type"] = "scored_pairs"
+    raw["loss"] |= {"name": "CoSENTLoss"} | loss
+    assert [one.layer for one in broken_rules(PipelineSpec(**raw, folder=FOLDER))] == rules
+
+
 @pytest.mark.parametrize("change, rule", [
     (("data", {"pair_type": "triplets"}), "data.pair_type"),
+    (("data", {"pair_type": "scored_pairs"}), "data.pair_type"),
+    (("loss", {"name": "CoSENTLoss"}), "data.pair_type"),
     (("loss", {"directions": ["doc_to_query"]}), "loss.formulation"),
     (("loss", {"partition_mode": "per_direction", "directions": ["query_to_doc", "doc_to_doc"]}), "loss.formulation"),
     (("index", {"nlist": 4096}), "index.type"), (("index", {"pq_m": 7}), "index.type"),

@@ -178,21 +178,21 @@ def _with_documents(pairs: PairSet, corpus: Corpus) -> PairSet:
              for id, text in zip(corpus.ids, texts)}
     return replace(pairs, documents=tuple(known.get(canonical_text(positive), "") for positive in pairs.positives))
 
-def _pairs_of_file(source: PairSource, path: Path, corpus: Corpus | None) -> _Pairs:
+def _pairs_of_file(source: PairSource, path: Path, corpus: Corpus | None, scored: bool) -> _Pairs:
     if source.source == "clicks" and "position" in (rows := read_rows(path))[0]:
         if corpus is None:
             return None
         clicks = filter_clicks(rows, corpus, source.name)
         return replace(clicks.pairs, symmetry=source.symmetry), clicks.findings
     columns = {"anchor": source.anchor, "positive": source.positive, "negative": source.negative}
-    pairs, findings = positive_pairs(path, source.name, source.symmetry, columns)
+    pairs, findings = positive_pairs(path, source.name, source.symmetry, columns, scored)
     return (pairs if corpus is None else _with_documents(pairs, corpus)), findings
 
 # %% ../../nbs/02_data/loading.ipynb #6bbe525f
 def _pairs_of_source(source: PairSource, spec: PipelineSpec, corpus: Corpus | None) -> _Pairs:
     "The pairs of one source, and what was found in it. Without a corpus, its files are read for their mistakes only."
     if source.path:
-        return _pairs_of_file(source, spec.folder / source.path, corpus)
+        return _pairs_of_file(source, spec.folder / source.path, corpus, spec.data.pair_type == "scored_pairs")
     if source.source == "annotations":
         judgments = judgment_file(spec.folder / spec.data.qrels, "train")
         train = read_judged(spec.folder / spec.data.queries, judgments, corpus)

@@ -235,13 +235,15 @@ def _read_judgments(path: Path) -> tuple[list[tuple[str, str, int]], str]:
 # %% ../../nbs/02_data/records.ipynb #f5a86c3d
 @dataclass(frozen=True)
 class PairSet:
-    "Training pairs of one symmetry. `negatives`: a tuple per column; `documents`: the corpus ids behind the positives."
+    """Training pairs of one symmetry. `negatives`: a tuple per column; `documents`: the corpus ids behind the positives;
+    `scores`: how alike people found the two texts, for a loss that learns from scores."""
     name: str
     symmetry: str
     anchors: tuple[str, ...] = field(repr=False)
     positives: tuple[str, ...] = field(repr=False)
     negatives: tuple[tuple[str, ...], ...] = field(default=(), repr=False)
     documents: tuple[str, ...] = field(default=(), repr=False)
+    scores: tuple[float, ...] = field(default=(), repr=False)
 
     @classmethod
     def of(cls, name: str, symmetry: str, rows: Sequence[tuple[str, str, str]]) -> "PairSet":
@@ -252,17 +254,24 @@ class PairSet:
     def __len__(self) -> int:
         return len(self.anchors)
 
-    def columns(self) -> dict[str, list[str]]:
-        "The text columns in the order in which a loss reads them."
-        negatives = {f"negative_{i}": list(column) for i, column in enumerate(self.negatives, 1)}
-        return {"anchor": list(self.anchors), "positive": list(self.positives), **negatives}
+    def columns(self) -> dict[str, list]:
+        "The columns in the order in which a loss reads them: texts, and the scores if there are any."
+        further = {f"negative_{i}": list(column) for i, column in enumerate(self.negatives, 1)}
+        further |= {"score": list(self.scores)} if self.scores else {}
+        return {"anchor": list(self.anchors), "positive": list(self.positives), **further}
 
     def take(self, rows: Sequence[int]) -> "PairSet":
         "These rows, in this order."
-        def pick(column: tuple[str, ...]) -> tuple[str, ...]:
+        def pick(column: tuple) -> tuple:
             return tuple(column[i] for i in rows) if column else ()
         return replace(self, anchors=pick(self.anchors), positives=pick(self.positives),
-                       negatives=tuple(map(pick, self.negatives)), documents=pick(self.documents))
+                       negatives=tuple(map(pick, self.negatives)), documents=pick(self.documents),
+                       scores=pick(self.scores))
+
+    def belonging(self) -> "PairSet":
+        "Without the rows whose score says that their texts do not belong together."
+        least = GOOD_SHARE * max(self.scores, default=0)
+        return self.take([row for row, score in enumerate(self.scores) if score >= least]) if self.scores else self
 
 # %% ../../nbs/02_data/records.ipynb #95c27374
 def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: str, anchor: str = "anchor",
@@ -273,9 +282,10 @@ def read_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: st
 
 # %% ../../nbs/02_data/records.ipynb #a0bcdf4a
 def positive_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry: str,
-                   columns: Mapping[str, str | None]) -> "tuple[PairSet, tuple[Finding, ...]]":
+                   columns: Mapping[str, str | None], scored: bool = False) -> "tuple[PairSet, tuple[Finding, ...]]":
     """Pairs or triplets, by the columns for `anchor`, `positive`, `negative` and `label`; and a finding that counts the
-    rows left out, if there is a label or a score. Raises `ContractError`: as `typed_rows`; `data.labels`."""
+    rows left out, if there is a label or a score. `scored`: all rows, with their scores. Raises `ContractError`: as
+    `typed_rows`; `data.labels`."""
     path = Path(source) if isinstance(source, (str, Path)) else None
     rows = read_rows(path) if path else list(source)
     label = columns.get("label") or next((one for one in _LABELS if any(one in row for row in rows)), None)
@@ -283,9 +293,13 @@ def positive_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry
     kinds = {side: Text for side in sides} | ({label: Number} if label else {})
     rows = typed_rows(rows, kinds, path.name if path else name, "name yours: --anchor, --positive and --negative of a "
                       "command, anchor, positive and negative in [[data.pairs]]")
-    rows, findings = _positives(rows, label, name) if label else (rows, ())
+    if scored and not label:
+        raise ContractError("data.labels", f"{name} has no column label or score", "scored pairs are learned from scores",
+                            'add the column score, or pair_type = "pairs"')
+    rows, findings = _positives(rows, label, name) if label and not scored else (rows, ())
     anchors, positives, *negatives = (tuple(row[side] for row in rows) for side in sides)
-    return PairSet(name, symmetry, anchors, positives, tuple(negatives)), findings
+    scores = tuple(float(row[label]) for row in rows) if scored else ()
+    return PairSet(name, symmetry, anchors, positives, tuple(negatives), scores=scores), findings
 
 # %% ../../nbs/02_data/records.ipynb #69f4863a
 GOOD_SHARE = 0.8  # of the highest score: from here on, two texts belong together

@@ -22,6 +22,9 @@ from ..store import Artifact
 def check_columns(pairs: PairSet, loss: LossSpec) -> None:
     "Raises `ContractError` (`loss.columns`) if this loss would misread these pairs: it goes by position, not by name."
     width = len(pairs.columns())
+    if (loss.name == "CoSENTLoss") != bool(pairs.scores):
+        raise ContractError("loss.columns", f"{pairs.name} has {'' if pairs.scores else 'no '}scores, for {loss.name}",
+                            "it would take one column for another", "scored pairs for CoSENTLoss, and for nothing else")
     if loss.name == "TripletLoss" and width != 3:
         raise ContractError("loss.columns", f"{pairs.name} has {width} columns, TripletLoss reads three",
                             "it would take the wrong text for the negative",
@@ -114,9 +117,11 @@ def build_loss(model: "SentenceTransformer", loss: LossSpec, dims: Sequence[int]
     from sentence_transformers import util
     from sentence_transformers.sentence_transformer import losses
     cosine, options = model.similarity_fn_name == "cosine" or len(dims) > 1, {}
-    if loss.name != "TripletLoss":
-        options = {"directions": loss.directions, "partition_mode": loss.partition_mode,
-                   "scale": 20.0 if cosine and loss.scale == 1 else loss.scale,
+    scale = 20.0 if cosine and loss.scale == 1 else loss.scale
+    if loss.name == "CoSENTLoss":
+        options = {"scale": scale, "similarity_fct": util.pairwise_cos_sim if cosine else util.pairwise_dot_score}
+    elif loss.name != "TripletLoss":
+        options = {"directions": loss.directions, "partition_mode": loss.partition_mode, "scale": scale,
                    "similarity_fct": util.cos_sim if cosine else util.dot_score}
     elif cosine:
         options = {"distance_metric": losses.TripletDistanceMetric.COSINE, "triplet_margin": 0.3}

@@ -159,32 +159,34 @@ def _read_scored(path: Path, columns: _Columns, say: Callable[[str], None]) -> l
     return [(row[anchor], row[positive], row[label]) for row in typed]
 
 # %% ../../nbs/09_validate/bench.ipynb #b5b432c3
-def text_domain(name: str, pairs: Sequence[tuple[str, str]], dev: Sequence[tuple[str, Sequence[str]]],
-                spec: PipelineSpec) -> Domain:
+def text_domain(pairs: PairSet, dev: Sequence[tuple[str, Sequence[str]]], spec: PipelineSpec) -> Domain:
     "A symmetric domain without documents to search, so without a rotation: `dev` are questions with their answers."
     spec = spec.model_copy(update={"model": spec.model.model_copy(update={"rotate": False})})
     texts = tuple(dict.fromkeys(text for _, answers in dev for text in answers))
     corpus = Corpus(texts, ("",) * len(texts), texts, ({},) * len(texts))
     judged = Judged({str(i): question for i, (question, _) in enumerate(dev)},
                     {str(i): dict.fromkeys(answers, 1) for i, (_, answers) in enumerate(dev)})
-    return Domain(spec, corpus, {spec.validation.dev: judged}, (PairSet(name, "symmetric", *zip(*pairs)),), ())
+    return Domain(spec, corpus, {spec.validation.dev: judged}, (pairs,), ())
 
 # %% ../../nbs/09_validate/bench.ipynb #f1e71762
 def _scored_domain(path: Path, train: Path | None, test: Sequence[tuple[str, str, float]], read: Callable,
                    spec: PipelineSpec) -> Domain:
-    "The good pairs of the train file, as `read` gives them; every tenth watches the training."
+    """The good pairs of the train file, as `read` gives them, or all of them with their scores where the loss learns from
+    these; every tenth good one watches the training."""
     if (train := train or path.with_name(path.name.replace("test", "train"))) == path:
         raise ContractError("data.pairs", f"{path.name} would be tuned on itself", "then nothing is measured",
                             "name the training pairs with --train")
     tested, least = {text for *texts, _ in test for text in texts}, GOOD_SHARE * max(score for *_, score in test)
-    pairs = list(dict.fromkeys((anchor, positive) for anchor, positive, score in read(train)
-                               if score >= least and tested.isdisjoint((anchor, positive))))
-    if len(pairs) < 3:
-        raise ContractError("data.pairs", f"{len(pairs)} pairs of {train.name} have a score of {least:g} or more and "
+    free = list(dict.fromkeys(row for row in read(train) if tested.isdisjoint(row[:2])))
+    good = [row for row in free if row[2] >= least]
+    if len(good) < 3:
+        raise ContractError("data.pairs", f"{len(good)} pairs of {train.name} have a score of {least:g} or more and "
                             "no text of the test", "there is nothing to tune on, or to watch",
                             "correct the score column, or bench without --tune")
-    watched = [(anchor, [positive]) for anchor, positive in pairs[::10]]
-    return text_domain("scored", [pair for row, pair in enumerate(pairs) if row % 10], watched, spec)
+    watched, scored = good[::10], spec.loss.name == "CoSENTLoss"
+    anchors, positives, scores = zip(*(row for row in (free if scored else good) if row not in watched))
+    pairs = PairSet("scored", "symmetric", anchors, positives, scores=scores if scored else ())
+    return text_domain(pairs, [(anchor, [positive]) for anchor, positive, _ in watched], spec)
 
 # %% ../../nbs/09_validate/bench.ipynb #60fffcc5
 def _agreements(scores: np.ndarray) -> dict[str, Callable[[np.ndarray, np.ndarray], float]]:

@@ -246,6 +246,18 @@ def test_only_positives_are_trained_on_and_the_others_are_counted(column, values
     assert (finding.id, finding.count, finding.status) == ("data.rows.p", 3 - kept, status)
 
 
+def test_scored_pairs_keep_every_row_and_know_which_belong_together():
+    rows = [{"anchor": f"a{i}", "positive": f"p{i}", "score": value} for i, value in enumerate([5, "4.1", 1])]
+    columns = {"anchor": "anchor", "positive": "positive"}
+    pairs, findings = positive_pairs(rows, "p", "symmetric", columns, scored=True)
+    assert pairs.columns()["score"] == [5.0, 4.1, 1.0] and not findings
+    assert pairs.belonging().anchors == ("a0", "a1") and pairs.take([2]).scores == (1.0,)
+    plain, _ = positive_pairs(rows, "p", "symmetric", columns)
+    assert plain.belonging() is plain and "score" not in plain.columns()
+    with pytest.raises(ContractError, match="data.labels"):
+        positive_pairs([{"anchor": "a", "positive": "p"}], "p", "symmetric", columns, scored=True)
+
+
 @pytest.mark.parametrize("values", [[0, 0], [1, 2], [1, None], ["yes", "no"], [True, False], [1, -1]])
 def test_labels_that_say_nothing_are_refused(values):
     with pytest.raises(ContractError, match="data.(labels|value|empty)"):

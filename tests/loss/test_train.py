@@ -6,7 +6,7 @@ import pytest
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import PairSet
 from semantic_nb.bases import resolve_base
-from semantic_nb.encoder import load_encoder
+from semantic_nb.encoder import encode, load_encoder
 from semantic_nb.loss.train import (
     Stage, build_loss, check_columns, check_schedule, mine_negatives, train_model)
 from semantic_nb.store import Artifact
@@ -70,6 +70,11 @@ def test_columns_that_would_be_misread_are_refused(domain):
         check_columns(pairs,
                       domain.spec.loss.model_copy(update={"hardness_mode": "hard_negatives", "mined_negatives": 1}))
     check_columns(replace(pairs, negatives=(("c",),)), domain.spec.loss.model_copy(update={"name": "TripletLoss"}))
+    scores = domain.spec.loss.model_copy(update={"name": "CoSENTLoss"})
+    check_columns(replace(pairs, scores=(4.0,)), scores)
+    for wrong in ((pairs, scores), (replace(pairs, scores=(4.0,)), domain.spec.loss)):
+        with pytest.raises(ContractError, match="loss.columns"):
+            check_columns(*wrong)
 
 
 def test_one_anchor_makes_no_batch(domain, settings):
@@ -136,6 +141,22 @@ def test_triplets_and_two_symmetries_train(domain, settings):
     paraphrases = PairSet("paraphrases", "symmetric", tuple(texts[:20]), tuple(texts[20:]))
     both = train_model(domain.spec.model.base, [*domain.pairs, paraphrases], STAGE, domain)
     assert set(both.manifest["facts"]["pairs"]) == {"paraphrases", *(p.name for p in domain.pairs)}
+
+
+@pytest.mark.parametrize("dims", [(), (32, 16)])
+def test_cosent_learns_the_order_of_scores(domain, settings, dims):
+    near = [(f"sort list number {i}", f"list number {i} sorted", 5.0) for i in range(12)]
+    far = [(f"sort list number {i}", f"open the file {i}", 0.0) for i in range(12)]
+    anchors, positives, scores = zip(*near, *far)
+    pairs = PairSet("scored", "symmetric", anchors, positives, scores=scores)
+    scored = with_loss(domain, name="CoSENTLoss", scale=20.0)
+    made = train_model(domain.spec.model.base, [pairs], replace(STAGE, epochs=8, dims=dims), scored)
+
+    def gap(path):
+        model = load_encoder(path, domain.spec.model)
+        cosines = (encode(model, anchors) * encode(model, positives)).sum(axis=1)
+        return cosines[:12].mean() - cosines[12:].mean()
+    assert gap(str(made.path / "model")) > gap(domain.spec.model.base)
 
 
 def test_building_a_loss_twice_does_not_wrap_twice(domain, settings):

@@ -19,7 +19,7 @@ from semantic_nb.core import ContractError, Settings
 from semantic_nb.output import Estimate, Table
 from semantic_nb.data.domain import Domain
 from semantic_nb.data.near_copies import canonical_text
-from semantic_nb.data.records import read_rows
+from semantic_nb.data.records import PairSet, read_rows
 from semantic_nb.bases import resolve_base
 from semantic_nb.encoder import encode, load_encoder
 from semantic_nb.model import learn_space
@@ -84,7 +84,7 @@ def label_domain(rows: Sequence[dict], held_out: set[str], spec: PipelineSpec) -
     if not pairs:
         raise ContractError("data.pairs", f"{len(free)} texts of {len(groups)} labels are left",
                             "two texts of one label make a pair", "give at least three texts per label")
-    return (text_domain("labels", pairs, dev, spec), f"{len(pairs)} pairs of {len(free)} labelled texts; "
+    return (text_domain(PairSet("labels", "symmetric", *zip(*pairs)), dev, spec), f"{len(pairs)} pairs of {len(free)} labelled texts; "
             f"{len(rows) - len(free)} texts dropped that are tested on")
 
 

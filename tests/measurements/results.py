@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from semantic_nb.spec import PipelineSpec
 
 Key = tuple[str, int | None, str]
-TITLES = "people's titles"
+TITLES, WRITTEN, SHORT = "people's titles", "test: sentences", "test: titles"
 EXTERNAL = {"scifact": ("test", "test_unseen_docs"), "nl2bash": ("test",), "cranfield": ("test",)}  # set, splits
 START, END = "<!-- figures: written by make results -->", "<!-- end of figures -->"
 
@@ -56,23 +56,34 @@ def part_of_titles(folder: Path, corpus: Corpus, part: str) -> Judged:
 
 
 def unordered(domain: Domain, first: Path) -> str:
-    "Matryoshka from stage 1 as it was, without the rotation: what stage 2 is compared with in chapter 06."
+    """Matryoshka from stage 1 as it was, without the rotation, and at its rate, because the axes have still to be put in
+    order: what stage 2 is compared with in chapter 06."""
     from semantic_nb.loss.train import Stage, train_model
     from semantic_nb.model import _with_negatives
     training, base = domain.spec.training, str(first / "model")
-    stage = Stage("unordered", training.compress_epochs, training.compress_learning_rate, domain.spec.model.dims)
+    stage = Stage("unordered", training.compress_epochs, training.learning_rate, domain.spec.model.dims)
     return str(train_model(base, _with_negatives(domain, base), stage, domain).path / "model")
 
 
+def voices(domain: Domain) -> dict[str, Judged]:
+    "The test questions in two parts, those in the voice of titles and the others; empty if all have one voice."
+    spec, test = domain.spec, domain.splits[domain.spec.validation.test]
+    lines = (spec.folder / spec.data.queries).read_text(encoding="utf-8").splitlines()
+    styles = {row["_id"]: row.get("metadata", {}).get("style") for row in map(json.loads, lines)}
+    titles = [query for query in test.queries if styles.get(query) == "title"]
+    parts = {WRITTEN: test.select(q for q in test.queries if q not in {*titles}), SHORT: test.select(titles)}
+    return parts if all(part.queries for part in parts.values()) else {}
+
+
 def measured_runs(spec: PipelineSpec, say: Callable[[str], None]) -> tuple[Domain, dict[Key, Run]]:
-    "What one build answers: its domain, with people's titles as a split, and a run for each system, size and split."
+    "What one build answers: its domain, with further voices as splits, and a run for each system, size and split."
     from semantic_nb.encoder import load_encoder, search_sizes
     from semantic_nb.pipeline import build, measure_runs
     built = build(spec, say)
-    trained, folder = built.domain, development_data("so_questions")
+    trained, folder, further = built.domain, development_data("so_questions"), voices(built.domain)
     if folder and not Settings.current().documents:  # their answers are certain to be searched only with all documents
-        titles = part_of_titles(folder, trained.corpus, "test")
-        built = replace(built, domain=replace(trained, splits={**trained.splits, TITLES: titles}))
+        further[TITLES] = part_of_titles(folder, trained.corpus, "test")
+    built = replace(built, domain=replace(trained, splits={**trained.splits, **further}))
     runs = dict(measure_runs(built).runs)
     if spec.model.rotate:
         say("Matryoshka without the rotation")
@@ -129,7 +140,7 @@ def planned(spec: PipelineSpec) -> list[tuple]:
 def summary_comparisons(scores: Mapping[Key, np.ndarray], spec: PipelineSpec, profile: str) -> list[dict]:
     "The planned comparisons, on per-question scores averaged over seeds: the same for every file, whatever came out."
     rows = []
-    for split in filter(None, (spec.validation.test, spec.validation.production, TITLES)):
+    for split in filter(None, (spec.validation.test, WRITTEN, SHORT, spec.validation.production, TITLES)):
         for a, dim, b, b_dim in planned(spec):
             if {(a, dim, split), (b, b_dim, split)} <= scores.keys():
                 pair = scores[a, dim, split], scores[b, b_dim, split]
@@ -244,6 +255,24 @@ def results_table(content: Mapping, split: str = "test") -> Table:
     return Table(list(systems.values()))
 
 
+def voices_table(content: Mapping) -> Table:
+    """The differences that decide, by who asks. `agree`: yes if every voice has the same outcome, no if one shows the
+    opposite of another, else in part."""
+    full, served, found = content["dims"][0], content["dim"], {}
+    for row in content["comparisons"]:
+        key = row["a"], row["dim"], row["b"], row["b_dim"]
+        at_served = row["dim"] == served and row["a"] in ("stage 2", "hybrid")
+        if row["split"] in (WRITTEN, SHORT, TITLES) and (at_served or (key[0], *key[2:]) == ("stage 2", "base", full)):
+            found.setdefault(key, {})[row["split"]] = row
+    rows = []
+    for (a, dim, b, b_dim), by in found.items():
+        outcomes = {row["outcome"] for row in by.values()}
+        agree = "yes" if len(outcomes) == 1 else "no" if {"better", "worse"} <= outcomes else "in part"
+        cells = {name: f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]" for name, row in by.items()}
+        rows.append({"": f"{a} at {dim} against {b} at {b_dim}", **cells, "agree": agree})
+    return Table(rows)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="full", help="a section of settings.ini (default: full)")
@@ -254,7 +283,7 @@ def main() -> None:
         spec = load_spec()
         content = write_results(spec.folder / "results.json", spec, arguments.seeds)
     write_datasheet(spec.folder / "README.md", content)
-    print(results_table(content))
+    print(results_table(content), voices_table(content), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from results import (
-    END, START, content_words, part_of_titles, planned, results_table, slice_rows, split_rows,
-    summary_comparisons, summary_rows, write_datasheet, write_results)
+    END, SHORT, START, TITLES, WRITTEN, content_words, part_of_titles, planned, results_table, slice_rows, split_rows,
+    summary_comparisons, summary_rows, voices, voices_table, write_datasheet, write_results)
 from semantic_nb.core import ContractError
 from semantic_nb.data.domain import Domain
 from semantic_nb.data.records import Corpus, Judged
@@ -75,6 +75,23 @@ def test_a_rotation_brings_its_rivals_into_the_plan(spec):
     assert {("stage 2", 8, "base", 16), ("stage 2", 8, "rotated base", 8), ("stage 2", 8, "rotated stage 1", 8),
             ("stage 2", 8, "unordered", 8), ("rotated base", 8, "base", 16), ("hybrid", 8, "stage 2", 8)} <= set(plan)
     assert len(plan) == len(set(plan)) and not any("rotated" in row[0] + row[2] for row in planned(plain))
+
+
+def test_the_test_questions_are_told_apart_by_their_voice(two):
+    assert voices(two) == {}  # all of one voice
+    lines = [{"_id": q, "text": q, "metadata": {"style": style}} for q, style in (("easy", "title"), ("hard", "terse"))]
+    (two.spec.folder / "queries.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert {name: list(part.queries) for name, part in voices(two).items()} == {WRITTEN: ["hard"], SHORT: ["easy"]}
+
+
+@pytest.mark.parametrize("outcomes, agree", [(("better", "better"), "yes"), (("better", "not shown"), "in part"),
+                                             (("better", "worse"), "no")])
+def test_voices_agree_unless_one_shows_the_opposite_of_another(outcomes, agree):
+    row = {"a": "stage 2", "dim": 8, "b": "base", "b_dim": 16, "difference": 0.1, "low": 0.0, "high": 0.2}
+    rows = [row | {"split": split, "outcome": outcome} for split, outcome in zip((WRITTEN, TITLES), outcomes)]
+    rows += [row | {"split": SHORT, "outcome": "better", "b": "stage 1", "b_dim": 16, "dim": 16}]  # decides nothing
+    table = voices_table({"dims": [16, 8], "dim": 8, "comparisons": rows})
+    assert [line["agree"] for line in table.rows] == [agree] and table.rows[0][WRITTEN] == "+0.100 [+0.000, +0.200]"
 
 
 def test_titles_for_choices_and_for_results_share_nothing(two, tmp_path):

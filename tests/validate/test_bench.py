@@ -72,6 +72,22 @@ def test_a_file_is_not_tuned_on_itself(tmp_path, spec, settings):
         bench_pairs(write(tmp_path / "p.jsonl", [1, 2, 3]), spec, tune=True, columns=COLUMNS, say=silent)
 
 
+def test_a_loss_for_scores_is_tuned_on_all_of_them_and_another_on_the_good_ones(tmp_path, spec, settings):
+    rows = [{"q1": f"text {i}", "q2": f"other {i}", "value": i % 6} for i in range(240)]
+    (tmp_path / "pairs_train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    test = write(tmp_path / "pairs_test.jsonl", [1, 2, 5])
+    said = {}
+    for name in ("MultipleNegativesRankingLoss", "CoSENTLoss"):
+        lines = []
+        chosen = spec.model_copy(update={"loss": spec.loss.model_copy(update={"name": name})})
+        content = bench_pairs(test, chosen, tune=True, columns=COLUMNS, say=lines.append)
+        assert {row["system"] for row in content["agreement"]} == {"base", "tuned"}
+        said[name] = next(line for line in lines if "tuning on" in line)
+    good, watched = 80, 8  # scores 4 and 5 of 240 rows; every tenth of them watches
+    assert f"tuning on {good - watched} pairs" in said["MultipleNegativesRankingLoss"]
+    assert f"tuning on {240 - watched} pairs" in said["CoSENTLoss"]
+
+
 @pytest.mark.parametrize("shift, outcome", [(0.5, "better"), (0.0, "not shown"), (-0.5, "worse")])
 def test_a_gain_has_the_three_outcomes_of_the_gate(shift, outcome):
     chance = np.random.default_rng(0)
