@@ -115,7 +115,7 @@ def _search_command(
     question: Annotated[Optional[str], typer.Argument(help="Leave it out to ask one question after the other.")] = None,
     spec: Annotated[Optional[Path], typer.Option("--spec", help="A spec.toml.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 5,
-    hybrid: Annotated[bool, typer.Option("--hybrid", help="Search by words (BM25), too, and fuse the rankings.")] = False,
+    hybrid: Annotated[bool, typer.Option("--hybrid", help="Search by words (BM25), too, and fuse both.")] = False,
     as_json: _AsJson = False,
 ) -> None:
     "Ask the served index."

@@ -308,7 +308,7 @@ class Served:
         return WordIndex.of(self.corpus)
 
     def answer(self, question: str, k: int = 5, hybrid: bool = False) -> list[dict]:
-        "The first `k` answers: id, score, title, beginning of the text; `hybrid`: scored by `fuse`, of words and vectors."
+        "The first `k` answers: id, score, title, beginning of the text; `hybrid`: words and vectors, by `fuse`."
         run = self.index.run(self.model, {"": question}, max(100, k) if hybrid else k)
         if hybrid:
             run = fuse(run, self.words.run({"": question}, max(100, k)), k=k)

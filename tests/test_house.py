@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("core store", "spec", "data", "measure lexical", "brief", "bases encoder", "loss", "model", "index", "cluster",
+FLOORS = ("core store", "spec", "data", "measure lexical", "brief", "bases encoder",
+          "loss", "model", "index", "cluster",
           "validate", "checks diagnose", "pipeline", "cli __main__")  # an import points to this floor or an earlier one
 ON = {"domains": "data", "lint": "core", "lint_rules": "core", "output": "core"}  # rooms beside the floors, and where
 LINES, CODE, MODULES, NAMES, FACE = 315, 6100, 37, 12, 16

@@ -235,7 +235,7 @@ def _read_judgments(path: Path) -> tuple[list[tuple[str, str, int]], str]:
 # %% ../../nbs/02_data/records.ipynb #f5a86c3d
 @dataclass(frozen=True)
 class PairSet:
-    """Training pairs of one symmetry. `negatives`: a tuple per column; `documents`: the corpus ids behind the positives;
+    """Training pairs of one symmetry. `negatives`: a tuple per column; `documents`: corpus ids behind the positives;
     `scores`: how alike people found the two texts, for a loss that learns from scores."""
     name: str
     symmetry: str
@@ -294,7 +294,7 @@ def positive_pairs(source: "str | Path | Iterable[Mapping]", name: str, symmetry
     rows = typed_rows(rows, kinds, path.name if path else name, "name yours: --anchor, --positive and --negative of a "
                       "command, anchor, positive and negative in [[data.pairs]]")
     if scored and not label:
-        raise ContractError("data.labels", f"{name} has no column label or score", "scored pairs are learned from scores",
+        raise ContractError("data.labels", f"{name} has no column label or score", "scored pairs are learned by them",
                             'add the column score, or pair_type = "pairs"')
     rows, findings = _positives(rows, label, name) if label and not scored else (rows, ())
     anchors, positives, *negatives = (tuple(row[side] for row in rows) for side in sides)

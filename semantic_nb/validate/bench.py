@@ -92,7 +92,7 @@ def _bench_models(spec: PipelineSpec, domain: Domain | None) -> Iterator[tuple[s
 # %% ../../nbs/09_validate/bench.ipynb #4e969236
 def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str = "test",
                say: Callable[[str], None] = print) -> dict:
-    """BM25, base and (with `tune`) the tuned model on a BEIR folder, each model alone and fused with BM25: `retrieval` and
+    """BM25, base and (with `tune`) the tuned model on a BEIR folder, each alone and fused with BM25: `retrieval` and
     `comparisons` rows as in report.json."""
     say(f"{folder.name}: {_model_text(spec)}")
     corpus = read_corpus(folder / "corpus.jsonl")
@@ -110,8 +110,8 @@ def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str 
             runs |= {(name, dim): run, (f"{name} + BM25", dim): fuse(words, run)}
     plan = [("tuned", dim, "base", other) for dim in dims for other in (dims[0], dim) if tune]
     plan += [(f"{last} + BM25", dims[0], *rival) for rival in (("BM25", None), (last, dims[0]))]
-    comparisons = [comparison_row(*row, metric, qrels, [per_query(metric, runs[key], test) for key in (row[:2], row[2:])])
-                   for row in dict.fromkeys(plan)]
+    scores = {key: per_query(metric, run, test) for key, run in runs.items()}
+    comparisons = [comparison_row(*one, metric, qrels, (scores[one[:2]], scores[one[2:]])) for one in dict.fromkeys(plan)]
     retrieval = [retrieval_row(*key, metric, qrels, run, test, len(corpus)) for key, run in runs.items()]
     return {"source": folder.name, "model": _model_text(spec), "tuned on": source, "retrieval": retrieval,
             "comparisons": comparisons}
@@ -171,8 +171,8 @@ def text_domain(pairs: PairSet, dev: Sequence[tuple[str, Sequence[str]]], spec: 
 # %% ../../nbs/09_validate/bench.ipynb #f1e71762
 def _scored_domain(path: Path, train: Path | None, test: Sequence[tuple[str, str, float]], read: Callable,
                    spec: PipelineSpec) -> Domain:
-    """The good pairs of the train file, as `read` gives them, or all of them with their scores where the loss learns from
-    these; every tenth good one watches the training."""
+    """The good pairs of the train file, as `read` gives them, or all with their scores if the loss learns from these;
+    every tenth good one watches the training."""
     if (train := train or path.with_name(path.name.replace("test", "train"))) == path:
         raise ContractError("data.pairs", f"{path.name} would be tuned on itself", "then nothing is measured",
                             "name the training pairs with --train")

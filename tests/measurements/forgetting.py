@@ -69,7 +69,7 @@ def main() -> None:
     chosen = parser.parse_args()
     folders = [development_data(name) for name in ("stsb", "scifact")]
     if not all(folders):
-        raise ContractError("validate.data", "DEVELOPMENT_DATA has no stsb or no scifact", "nothing else is measured here",
+        raise ContractError("validate.data", "DEVELOPMENT_DATA has no stsb or no scifact", "nothing else is measured",
                             "name the folder that holds both")
     with Settings.load(profile=chosen.profile).active():
         spec, rows = load_spec(), []

@@ -84,7 +84,8 @@ def label_domain(rows: Sequence[dict], held_out: set[str], spec: PipelineSpec) -
     if not pairs:
         raise ContractError("data.pairs", f"{len(free)} texts of {len(groups)} labels are left",
                             "two texts of one label make a pair", "give at least three texts per label")
-    return (text_domain(PairSet("labels", "symmetric", *zip(*pairs)), dev, spec), f"{len(pairs)} pairs of {len(free)} labelled texts; "
+    paired = PairSet("labels", "symmetric", *zip(*pairs))
+    return (text_domain(paired, dev, spec), f"{len(pairs)} pairs of {len(free)} labelled texts; "
             f"{len(rows) - len(free)} texts dropped that are tested on")
 
 

@@ -5,7 +5,8 @@
 Stage 1 is trained on so many pairs of each source (0: all), its axes are put in order if the spec rotates, and the test
 questions are asked at full and at the served size; each is compared with the untouched base at full size. Where
 DEVELOPMENT_DATA names a folder with `so_questions`, titles that people typed are asked, too, as in results.py. Writes
-`learning_curve.json` beside the spec, after each number of pairs. Scores are averaged over the seeds question by question.
+`learning_curve.json` beside the spec, after each number of pairs. Scores are averaged over the seeds question by
+question.
 """
 from __future__ import annotations
 

@@ -3,13 +3,13 @@
     python tests/measurements/pool.py make FOLDER --models PATH ... [--batches 8]
     python tests/measurements/pool.py merge FOLDER
 
-`make` asks every judged question of dev, test and production of BM25, of the base, of the base with its axes in order, of
-each of the models, and of BM25 fused with the last of them. A model with its axes in order is asked at every size of the
-spec; another one at full and at the served size, because cut further it finds little that is worth judging. What is
+`make` asks BM25, the base, the base with its axes in order, each of the models, and BM25 fused with the last of them
+every judged question of dev, test and production. A model with its axes in order is asked at every size of the spec;
+another one at full and at the served size, because cut further it finds little that is worth judging. What is
 among the first ten of any of them and not judged is written to FOLDER/batch-NN.txt, shuffled, without the name of a
 system: each question with its documents by number. A judge who has not written the questions writes
-FOLDER/grades-NN.jsonl, one line for each question: {"q": id, "grades": {number: 1 or 2}}; a number left out was read and
-has grade 0. `merge` refuses what is missing or unknown, and appends the rest to the qrels.
+FOLDER/grades-NN.jsonl, one line for each question: {"q": id, "grades": {number: 1 or 2}}; a number left out was read
+and has grade 0. `merge` refuses what is missing or unknown, and appends the rest to the qrels.
 """
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from semantic_nb.data.records import Corpus, Judged
     from semantic_nb.spec import PipelineSpec
 
+JUDGED = 0.95
 Key = tuple[str, int | None, str]
 TITLES, WRITTEN, SHORT = "people's titles", "test: sentences", "test: titles"
 EXTERNAL = {"scifact": ("test", "test_unseen_docs"), "nl2bash": ("test",), "cranfield": ("test",)}  # set, splits
@@ -56,8 +57,8 @@ def part_of_titles(folder: Path, corpus: Corpus, part: str) -> Judged:
 
 
 def unordered(domain: Domain, first: Path) -> str:
-    """Matryoshka from stage 1 as it was, without the rotation, and at its rate, because the axes have still to be put in
-    order: what stage 2 is compared with in chapter 06."""
+    """Matryoshka from stage 1 as it was, without the rotation, and at its rate, because the axes are still to be put
+    in order: what stage 2 is compared with in chapter 06."""
     from semantic_nb.loss.train import Stage, train_model
     from semantic_nb.model import _with_negatives
     training, base = domain.spec.training, str(first / "model")
@@ -126,7 +127,7 @@ def summary_rows(scores: Mapping[Key, np.ndarray], judged: Mapping[Key, float], 
 
 
 def planned(spec: PipelineSpec) -> list[tuple]:
-    "(a, dim, b, b_dim): stage 2 at each size against its rivals; what a rotation does to the base, and BM25 to stage 2."
+    "(a, dim, b, b_dim): stage 2 at each size against its rivals; what a rotation does to the base, BM25 to stage 2."
     from semantic_nb.model import _in_order
     full, base, first = spec.model.dims[0], *(_in_order(name, spec.model) for name in ("base", "stage 1"))
     rivals = "base", base, "stage 1", first, "unordered"
@@ -217,7 +218,7 @@ def write_datasheet(path: Path, content: Mapping) -> None:
 
 def external_rows(spec: PipelineSpec, say: Callable[[str], None]) -> list[dict]:
     """Base and tuned on other people's sets, each alone and with BM25, at as many tokens as the base reads by itself.
-    Trained without the documents that a test question needs; SciFact's `test_unseen_docs` has none of its train split."""
+    No document that a test question needs is trained on; `test_unseen_docs` of SciFact has none of its train split."""
     from semantic_nb.validate.bench import bench_beir, bench_spec
     decided = bench_spec(spec)
     sets = [(folder, split) for name, splits in EXTERNAL.items() if (folder := development_data(name))
@@ -246,12 +247,13 @@ def write_results(path: Path, spec: PipelineSpec, seeds: Sequence[int] = (1, 2, 
 
 
 def results_table(content: Mapping, split: str = "test") -> Table:
-    "Systems by size, for the README. Word search has no size, so its value stands once, in the first column."
+    """Systems by size, for the README; * where fewer than 95 % of the first answers are judged. Word search has no size,
+    so its value stands once, in the first column."""
     rows = [row for row in content["retrieval"] if row["split"] == split and row["system"] != "served"]
     systems: dict[str, dict] = {}
     for row in rows:
         line = systems.setdefault(row["system"], {"system": row["system"], **{str(dim): "" for dim in content["dims"]}})
-        line[str(row["dim"] or content["dims"][0])] = f"{row['value']:.3f}"
+        line[str(row["dim"] or content["dims"][0])] = f"{row['value']:.3f}" + "*" * (row["judged_at_k"] < JUDGED)
     return Table(list(systems.values()))
 
 

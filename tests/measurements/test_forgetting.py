@@ -20,7 +20,7 @@ def sets(tmp_path):
         json.dumps(dict(zip(("anchor", "positive", "score"), pair))) + "\n" for pair in PAIRS))
     for file, at in (("corpus", 1), ("queries", 0)):
         (scifact / f"{file}.jsonl").write_text("".join(
-            json.dumps({"_id": f"{file}{row}", "title": "", "text": pair[at]}) + "\n" for row, pair in enumerate(PAIRS)))
+            json.dumps({"_id": f"{file}{n}", "title": "", "text": pair[at]}) + "\n" for n, pair in enumerate(PAIRS)))
     (scifact / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(
         f"queries{row}\tcorpus{row}\t1\n" for row in range(5)))
     return stsb, scifact

@@ -28,8 +28,9 @@ def made(folder):
 def test_a_judge_sees_questions_and_documents_and_nothing_of_systems(tmp_path):
     shown = made(tmp_path)
     key = json.loads((tmp_path / "key.json").read_text())
-    assert sorted(key["q1"]) == POOL["q1"] and key["q2"] == ["a"]
-    block = "\n".join(["## q1 | sort a list", *(f"{n} lib.{id}(x) | some words of it" for n, id in enumerate(key["q1"]))])
+    ids = key["q1"]
+    assert sorted(ids) == POOL["q1"] and key["q2"] == ["a"]
+    block = "\n".join(["## q1 | sort a list", *(f"{n} lib.{id}(x) | some words of it" for n, id in enumerate(ids))])
     assert block in shown and "## q2 | open a file" in shown and "## free" not in shown
 
 
@@ -61,5 +62,6 @@ def test_what_is_missing_or_unknown_is_refused(tmp_path, grades):
 
 def test_the_datasheet_names_the_judgments_as_they_are():
     folder = Path(__file__).parents[2] / "data" / "pydocs"
-    frozen = fingerprint({split: file_hash(folder / "qrels" / f"{split}.tsv") for split in ("dev", "test", "production")})
+    splits = "dev", "test", "production"
+    frozen = fingerprint({split: file_hash(folder / "qrels" / f"{split}.tsv") for split in splits})
     assert f"The files as they are now: `{frozen}`" in (folder / "README.md").read_text(encoding="utf-8")

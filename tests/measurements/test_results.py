@@ -151,11 +151,12 @@ def test_a_datasheet_without_marks_is_refused(content, tmp_path):
 
 
 def test_the_table_has_systems_by_size():
-    rows = [{"system": name, "dim": dim, "split": "test", "value": value} for name, dim, value in
-            (("BM25", None, 0.4), ("base", 16, 0.5), ("base", 8, 0.3), ("served", 8, 0.3))]
+    rows = [{"system": name, "dim": dim, "split": "test", "value": value, "judged_at_k": judged}
+            for name, dim, value, judged in (("BM25", None, 0.4, 1.0), ("base", 16, 0.5, 0.95), ("base", 8, 0.3, 0.9),
+                                             ("served", 8, 0.3, 1.0))]
     table = results_table({"dims": [16, 8], "retrieval": rows})
     assert list(table.rows) == [{"system": "BM25", "16": "0.400", "8": ""},
-                                {"system": "base", "16": "0.500", "8": "0.300"}]
+                                {"system": "base", "16": "0.500", "8": "0.300*"}]
     assert not results_table({"dims": [16, 8], "retrieval": rows}, "production").rows
 
 

@@ -4,9 +4,9 @@
 
 People ask about what they use. So objects of a part of the corpus are drawn without replacement, each with a chance
 that is proportional to its uses in the Python source that is installed beside this project (the standard library and
-all packages). A use is a name that an import of the same file resolves to the object or one of its other names, or a call
-of a builtin. A method cannot be resolved without running the code: a call of its name is shared among all documented
-methods called so, in proportion to the uses of their classes. A library's use of itself is not counted.
+all packages). A use is a name that an import of the same file resolves to the object or one of its other names, or a
+call of a builtin. A method cannot be resolved without running the code: a call of its name is shared among all
+documented methods called so, in proportion to the uses of their classes. A library's use of itself is not counted.
 """
 from __future__ import annotations
 
