@@ -27,7 +27,7 @@ CHANGES = (
     ("max_tokens = 128", 'max_tokens = 32\nprompts = { query = "question: " }'),
     ('rotate = "corpus" ', "rotate = false "),  # there are fewer documents than its axes
     *2 * (("dims = [384, 256, 128, 64, 32]", "dims = [384, 128]"),),
-    ("batch_size = 64", "batch_size = 32"), ("\nepochs = 1", "\nepochs = 0.2"),
+    ("batch_size = 64", "batch_size = 32"), ("\nepochs = 2", "\nepochs = 0.2"),
     ("compress_epochs = 1", "compress_epochs = 0.2"), ("eval_every = 8  ", "eval_every = 1 "))
 RANDOM_BASE = (('base = "all-MiniLM-L6-v2"', 'base = "base"'), *2 * (("dims = [384, 128]", "dims = [32, 16]"),),
                ("\ndim = 128", "\ndim = 16"), ("rotate = false ", 'rotate = "corpus" '))
