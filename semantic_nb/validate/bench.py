@@ -111,7 +111,8 @@ def bench_beir(folder: Path, spec: PipelineSpec, tune: bool = False, qrels: str 
     plan = [("tuned", dim, "base", other) for dim in dims for other in (dims[0], dim) if tune]
     plan += [(f"{last} + BM25", dims[0], *rival) for rival in (("BM25", None), (last, dims[0]))]
     scores = {key: per_query(metric, run, test) for key, run in runs.items()}
-    comparisons = [comparison_row(*one, metric, qrels, (scores[one[:2]], scores[one[2:]])) for one in dict.fromkeys(plan)]
+    comparisons = [comparison_row(*row, metric, qrels, (scores[row[:2]], scores[row[2:]]))
+                   for row in dict.fromkeys(plan)]
     retrieval = [retrieval_row(*key, metric, qrels, run, test, len(corpus)) for key, run in runs.items()]
     return {"source": folder.name, "model": _model_text(spec), "tuned on": source, "retrieval": retrieval,
             "comparisons": comparisons}

@@ -247,8 +247,8 @@ def write_results(path: Path, spec: PipelineSpec, seeds: Sequence[int] = (1, 2, 
 
 
 def results_table(content: Mapping, split: str = "test") -> Table:
-    """Systems by size, for the README; * where fewer than 95 % of the first answers are judged. Word search has no size,
-    so its value stands once, in the first column."""
+    """Systems by size, for the README; * where fewer than 95 % of the first answers are judged. Word search has no
+    size, so its value stands once, in the first column."""
     rows = [row for row in content["retrieval"] if row["split"] == split and row["system"] != "served"]
     systems: dict[str, dict] = {}
     for row in rows:
