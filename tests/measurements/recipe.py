@@ -49,7 +49,7 @@ ARMS = {"1 epoch": {"training": {"epochs": 1}},
         "4 epochs, rate 2e-5": {"training": {"epochs": 4, "learning_rate": 2e-5}},
         "4 epochs, rate 1e-4": {"training": {"epochs": 4, "learning_rate": 1e-4}},
         "4 epochs, all directions": {"training": {"epochs": 4}, "loss": {"directions": ALL}},
-        "2 epochs, then Matryoshka": {"training": {"epochs": 2}},
+        "2 epochs, then Matryoshka, rate 5e-5": {"training": {"epochs": 2, "compress_learning_rate": 5e-5}},
         "2 epochs, then Matryoshka, rate 1e-5": {"training": {"epochs": 2, "compress_learning_rate": 1e-5}},
         "2 epochs, then 2 of Matryoshka, rate 1e-5": {
             "training": {"epochs": 2, "compress_epochs": 2, "compress_learning_rate": 1e-5}}}

@@ -331,7 +331,8 @@ def test_the_warning_is_the_first_line_of_the_report_or_absent(live, domain, spe
     domain, runs = doctored(domain, live)
     domain = replace(domain, splits={name: domain.splits[name] for name in ("test", "production")})
     served = runs.of("served", 16, "test")
-    answers = {(name, size, split): served for name in ("base", "rotated base", "stage 1", "rotated stage 1", "stage 2")
+    answers = {(name, size, split): served for name in ("base", "rotated base", "stage 1", "rotated stage 1", "stage 2",
+                                                               "hybrid")
                for size in spec.model.dims for split in domain.splits} | dict(runs.runs)
     answers["BM25", None, "production"] = served
     runs = Runs(answers, domain.splits, "nDCG@10")
