@@ -134,12 +134,11 @@ def _source_text(p: PairSource) -> str:
 def _loss_text(l: LossSpec, similarity: str) -> str:
     hard = f", hardness_mode={l.hardness_mode!r}, hardness_strength={l.hardness_strength:g}" if l.hardness_mode else ""
     kind = "dot_score" if similarity == "dot" else "cos_sim"
-    options = f", scale={l.scale:g}, similarity_fct=util.{kind}, directions={l.directions}, " + \
+    options = f", scale={l.scale:g}, similarity_fct=util.{kind}, directions={l.directions}, " \
               f"partition_mode={l.partition_mode!r}{hard}"
-    options = {"TripletLoss": "", "CoSENTLoss": f", scale={l.scale:g}, similarity_fct=util.pairwise_{kind}"}.get(
-        l.name, options)
+    others = {"TripletLoss": "", "CoSENTLoss": f", scale={l.scale:g}, similarity_fct=util.pairwise_{kind}"}
     mined = _count(l.mined_negatives, "hard negative") + " for each pair" if l.mined_negatives else "no negatives"
-    return f"`{l.name}(model{options})`. Mine {mined}."
+    return f"`{l.name}(model{others.get(l.name, options)})`. Mine {mined}."
 
 def _stages_text(m: ModelSpec, t: _TrainingSpec) -> str:
     dims, turned = m.dims, ""

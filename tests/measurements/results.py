@@ -66,12 +66,17 @@ def unordered(domain: Domain, first: Path) -> str:
     return str(train_model(base, _with_negatives(domain, base), stage, domain).path / "model")
 
 
+def question_metadata(spec: PipelineSpec) -> dict[str, dict]:
+    "What the queries file says of each question besides its text."
+    lines = (spec.folder / spec.data.queries).read_text(encoding="utf-8").splitlines()
+    return {row["_id"]: row.get("metadata", {}) for row in map(json.loads, lines)}
+
+
 def voices(domain: Domain) -> dict[str, Judged]:
     "The test questions in two parts, those in the voice of titles and the others; empty if all have one voice."
     spec, test = domain.spec, domain.splits[domain.spec.validation.test]
-    lines = (spec.folder / spec.data.queries).read_text(encoding="utf-8").splitlines()
-    styles = {row["_id"]: row.get("metadata", {}).get("style") for row in map(json.loads, lines)}
-    titles = [query for query in test.queries if styles.get(query) == "title"]
+    known = question_metadata(spec)
+    titles = [query for query in test.queries if known.get(query, {}).get("style") == "title"]
     parts = {WRITTEN: test.select(q for q in test.queries if q not in {*titles}), SHORT: test.select(titles)}
     return parts if all(part.queries for part in parts.values()) else {}
 
@@ -187,8 +192,7 @@ def slice_rows(scores: Mapping[Key, np.ndarray], domain: Domain) -> list[dict]:
     from semantic_nb.validate.audit import by_slice
     spec, rows = domain.spec, []
     test = domain.splits[spec.validation.test]
-    lines = (spec.folder / spec.data.queries).read_text(encoding="utf-8").splitlines()
-    known = {row["_id"]: row.get("metadata", {}) for row in map(json.loads, lines)}
+    known = question_metadata(spec)
     for key in sorted({key for q in test.queries for key in known[q]} - {"split"}):
         labels = {q: known[q].get(key, "") for q in test.queries}
         for system in ("base", "stage 2"):

@@ -35,9 +35,11 @@ def test_an_arm_changes_what_its_name_says_and_nothing_else(spec, name):
     assert (arm.loss.mined_negatives == 2) == ("mined" in name)
     assert (arm.loss.directions == ALL) == ("directions" in name)
     _, _, rate = name.partition("rate ")
-    kept = arm.training.learning_rate == spec.training.learning_rate
-    changed_rate = arm.training.compress_learning_rate if "then" in name else arm.training.learning_rate
-    assert changed_rate == float(rate) if rate else kept
+    rates = {"learning_rate": spec.training.learning_rate,
+             "compress_learning_rate": spec.training.compress_learning_rate}
+    if rate:
+        rates["compress_learning_rate" if "then" in name else "learning_rate"] = float(rate)
+    assert {key: getattr(arm.training, key) for key in rates} == rates
 
 
 def test_an_average_lies_in_the_middle_of_two_models(spec, settings, tmp_path):
