@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from measured_on import measured_on
 from semantic_nb.core import Settings
 from semantic_nb.data.domain import (
     Domain, _hash_share, held_out_documents, leak_free, pairs_from_documents)
@@ -84,7 +85,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = Path(os.environ["DEVELOPMENT_DATA"]) / "cranfield"
     found = list(rows(folder, arguments.seeds))
-    write_json(arguments.out, {"set": folder.name, "metric": METRIC, "rows": found})
+    write_json(arguments.out, {"set": folder.name, "metric": METRIC, "measured_on": measured_on(), "rows": found})
     print(Table([{"arm": row["arm"], "pairs": row["pairs"], "dim": row["dim"], METRIC: f"{row['value']:.3f}",
                   "against the base": f"{row['difference']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]"}
                  for row in found]))

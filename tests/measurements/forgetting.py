@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from measured_on import measured_on
 from results import development_data
 from semantic_nb.core import ContractError, Settings
 from semantic_nb.data.records import read_corpus, read_judged
@@ -77,7 +78,8 @@ def main() -> None:
             with replace(Settings.current(), seed=seed).active():
                 path = str(build(spec).trained.second.path / "model")
                 rows += [{"seed": seed} | row for row in forgotten(spec, path, *folders)]
-            write_json(spec.folder / "forgetting.json", {"name": spec.name, "profile": chosen.profile, "rows": rows})
+            write_json(spec.folder / "forgetting.json", {
+                "name": spec.name, "profile": chosen.profile, "measured_on": measured_on(), "rows": rows})
         print(Table(rows))
 
 

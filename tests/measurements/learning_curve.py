@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from measured_on import measured_on
 from results import TITLES, development_data, part_of_titles
 from semantic_nb.core import Settings
 from semantic_nb.data.domain import load_domain
@@ -85,6 +86,7 @@ def main() -> None:
             rows += rows_of(counts[0], seeds, base)
             write_json(spec.folder / "learning_curve.json", {
                 "name": spec.name, "profile": chosen.profile, "metric": spec.validation.metric,
+                "measured_on": measured_on(),
                 "base": {name: float(values.mean()) for name, values in base.items()}, "rows": rows})
             print(Table(rows[-2 * len(base):]), flush=True)
 

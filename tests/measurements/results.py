@@ -1,6 +1,7 @@
 """The figures that the README and the datasheet quote: the full profile, trained with several seeds.
 
     python tests/measurements/results.py [--profile full] [--seeds 1 2 3]        takes hours
+    ... --base FOLDER --dims 768 512 256 128 64    with another base than the spec's, to results_<name>.json
 
 Writes `results.json` beside the spec that settings.ini names, and the figures between the marks of the datasheet,
 the README.md there. Trainings and vectors are kept in the store, so an interrupted run goes on. Where the environment
@@ -14,16 +15,15 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import date
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from measured_on import measured_on
 from semantic_nb.core import ContractError, Settings
 from semantic_nb.lexical import bm25
 from semantic_nb.output import Estimate, Table
@@ -220,32 +220,30 @@ def write_datasheet(path: Path, content: Mapping) -> None:
     path.write_text(text[:text.index(START)] + figures + text[text.index(END) + len(END):], encoding="utf-8")
 
 
-def external_rows(spec: PipelineSpec, say: Callable[[str], None]) -> list[dict]:
+def external_rows(spec: PipelineSpec, say: Callable[[str], None], external: Mapping = EXTERNAL) -> list[dict]:
     """Base and tuned on other people's sets, each alone and with BM25, at as many tokens as the base reads by itself.
     No document that a test question needs is trained on; `test_unseen_docs` of SciFact has none of its train split."""
     from semantic_nb.validate.bench import bench_beir, bench_spec
     decided = bench_spec(spec)
-    sets = [(folder, split) for name, splits in EXTERNAL.items() if (folder := development_data(name))
+    sets = [(folder, split) for name, splits in external.items() if (folder := development_data(name))
             for split in splits]
     return [bench_beir(folder, decided, True, split, say) for folder, split in sets]
 
 
 def write_results(path: Path, spec: PipelineSpec, seeds: Sequence[int] = (1, 2, 3),
-                  say: Callable[[str], None] = print) -> dict:
+                  say: Callable[[str], None] = print, external: Mapping = EXTERNAL) -> dict:
     "Run the profile in force with these seeds; write and return the results. One file: rows of two runs are no table."
-    from semantic_nb.pipeline import _PACKAGES
     scores, judged, domain = seed_scores(spec, seeds, say)
     profile, metric = Settings.current().profile, spec.validation.metric
     content = {"name": spec.name, "profile": profile, "seeds": list(seeds), "date": date.today().isoformat(),
-               "python": platform.python_version(),
-               "versions": {package: metadata.version(package) for package in _PACKAGES},
+               "base": Path(spec.model.base).name, "measured_on": measured_on(),
                "dim": spec.index.dim, "dims": list(spec.model.dims), "metric": metric,
                "pairs": {pairs.name: len(pairs) for pairs in domain.pairs},
                "retrieval": summary_rows(scores, judged, metric, len(domain.corpus), profile),
                "comparisons": summary_comparisons(scores, spec, profile),
                "slices": slice_rows(scores, domain), "splits": split_rows(domain)}
-    if external := external_rows(spec, say):
-        content["external"] = external
+    if rows := external_rows(spec, say, external):
+        content["external"] = rows
     write_json(path, content)
     return content
 
@@ -279,16 +277,30 @@ def voices_table(content: Mapping) -> Table:
     return Table(rows)
 
 
+def with_base(spec: PipelineSpec, base: Path, dims: Sequence[int]) -> PipelineSpec:
+    "The spec with another base, its sizes, and everything else as it was decided for the first one."
+    sizes = tuple(dims)
+    return spec.model_copy(update={
+        "model": spec.model.model_copy(update={"base": str(base), "dims": sizes}),
+        "validation": spec.validation.model_copy(update={"audit_dims": sizes})})
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--profile", default="full", help="a section of settings.ini (default: full)")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--base", type=Path, help="a folder with another base; the sets of others are left out then")
+    parser.add_argument("--dims", type=int, nargs="+", default=[768, 512, 256, 128, 64], help="the sizes of that base")
     arguments = parser.parse_args()
     from semantic_nb.spec import load_spec
     with Settings.load(profile=arguments.profile).active():
         spec = load_spec()
-        content = write_results(spec.folder / "results.json", spec, arguments.seeds)
-    write_datasheet(spec.folder / "README.md", content)
+        if base := arguments.base:
+            path = spec.folder / f"results_{base.name}.json"
+            content = write_results(path, with_base(spec, base, arguments.dims), arguments.seeds, external={})
+        else:
+            content = write_results(spec.folder / "results.json", spec, arguments.seeds)
+            write_datasheet(spec.folder / "README.md", content)
     print(results_table(content), voices_table(content), sep="\n\n")
 
 

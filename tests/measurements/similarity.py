@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from measured_on import measured_on
 from semantic_nb.core import Settings
 from semantic_nb.data.rows import read_rows
 from semantic_nb.encoder import bf16_context, encode, load_encoder, truncate
@@ -113,7 +114,7 @@ def main() -> None:
         print({row["system"]: {dim: round(size["value"], 4) for dim, size in row["sizes"].items()}}, flush=True)
     write_json(arguments.out, known | {Path(arguments.base).name: {
         "pairs": len(test[2]), "fitted on": f"axes fitted on {2 * len(train[2]):,} train sentences",
-        "epochs": arguments.epochs, "seed": Settings.current().seed, "rows": found}})
+        "epochs": arguments.epochs, "seed": Settings.current().seed, "measured_on": measured_on(), "rows": found}})
     print(Table([{"system": row["system"], **{dim: f"{size['value']:.3f}" for dim, size in row["sizes"].items()}}
                  for row in found]))
 
