@@ -66,6 +66,9 @@ _CONTRACTS = {
                  "says what to repair first: the evaluation set, then the data, then the model"),
     "pipeline": ("one spec", "one report", "hide which stage was reused; lose finished work when it is interrupted",
                  "stops at the layer that refused, with its reason"),
+    "deploy": ("what passed the gate, with its index and texts", "answers that name what they come from",
+               "mix parts of two runs; answer from what it has not checked",
+               "refuses the new and goes on with what answered before"),
 }
 
 # %% ../nbs/plumbing/brief.ipynb #b4b364de

@@ -93,7 +93,7 @@ def choose_type(spec: IndexSpec, n: int) -> str:
 
 # %% ../nbs/07_index/guards.ipynb #5f3751ad
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,9 +170,9 @@ def _probe_answers(index: SearchIndex, texts: Sequence[str], vectors: np.ndarray
             "ids": [[index.ids[i] if i >= 0 else "" for i in row] for row in rows]}
 
 # %% ../nbs/07_index/guards.ipynb #1b62448c
-def _check_probe(index: SearchIndex, model: Encoder, probe: dict) -> None:
-    "Refuse a model that encodes the kept questions differently, or an index that answers them differently."
-    then, now = np.array(probe["vectors"], "float32"), encode(model, probe["texts"], "query", index.facts["dim"])
+def _check_answers(index: SearchIndex, vectors_of: Callable[[Sequence[str]], np.ndarray], probe: dict) -> None:
+    "Refuse an encoder that gives the kept questions other vectors, or an index that answers them differently."
+    then, now = np.array(probe["vectors"], "float32"), vectors_of(probe["texts"])
     lengths = np.linalg.norm(then, axis=1) * np.linalg.norm(now, axis=1)
     alike = float(np.mean((then * now).sum(axis=1) / np.maximum(lengths, 1e-12)))
     if alike < _SAME_VECTOR:
@@ -252,7 +252,7 @@ def open_index(folder: Path, model: Encoder) -> SearchIndex:
     _check_metric_and_ids(index, ids)
     set_effort(index, facts["effort"])
     opened = SearchIndex(index, tuple(ids), facts, folder)
-    _check_probe(opened, model, probe)
+    _check_answers(opened, lambda texts: encode(model, texts, "query", facts["dim"]), probe)
     return opened
 
 # %% ../nbs/07_index/guards.ipynb #61a6d477

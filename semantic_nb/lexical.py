@@ -37,13 +37,16 @@ class WordIndex:
         index.index(documents, show_progress=False)
         return cls(corpus.ids, index)
 
-    def run(self, queries: Mapping[str, str], k: int = 100) -> Run:
-        "The `k` best documents that share a word with the question; equal scores stand in the order of the corpus."
-        return {query: self._found(words, min(k, len(self.ids))) if self.index and words else {}
+    def run(self, queries: Mapping[str, str], k: int = 100, rows: np.ndarray | None = None) -> Run:
+        """The `k` best documents that share a word with the question; equal scores stand in the order of the corpus.
+        `rows`: among these documents only."""
+        return {query: self._found(words, min(k, len(self.ids)), rows) if self.index and words else {}
                 for query, words in zip(queries, _bm25_tokens(queries.values()))}
 
-    def _found(self, words: list[str], k: int) -> dict[str, float]:
+    def _found(self, words: list[str], k: int, kept: np.ndarray | None) -> dict[str, float]:
         scores = self.index.get_scores(words)
+        if kept is not None:
+            scores = np.where(np.isin(np.arange(len(scores)), kept), scores, 0)
         rows = np.flatnonzero(scores >= max(np.partition(scores, -k)[-k], np.finfo("float32").tiny))
         return {self.ids[row]: float(scores[row]) for row in rows[np.argsort(-scores[rows], kind="stable")][:k]}
 

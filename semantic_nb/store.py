@@ -147,6 +147,15 @@ class Artifact:
         return cls(path, manifest)
 
     @classmethod
+    def write(cls, path: Path, recipe: Mapping, build: Callable[[Path], Mapping | None]) -> "Artifact":
+        """A new finished folder at `path`, written beside it and renamed when it is whole; `recipe` and `build` as in
+        `make`. Raises `ContractError` (`core.store`) for a disk that cannot be written."""
+        with _disk_trouble(path.name, _PLACE_ERRORS):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _disk_trouble(path.name):
+            return _build_aside(path, json.loads(to_json(recipe)), build, False)
+
+    @classmethod
     def make(cls, name: str, recipe: Mapping, build: Callable[[Path], Mapping | None], layer: str = "core",
              packages: Sequence[str] = (), resumable: bool = False) -> "Artifact":
         """The artifact made by this recipe: opened if the store has it, built if not.

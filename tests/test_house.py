@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = ("core store", "spec", "data", "measure lexical", "brief", "bases encoder",
           "loss", "model", "index", "cluster",
-          "validate", "checks diagnose", "pipeline", "cli __main__")  # an import points to this floor or an earlier one
+          "validate", "checks diagnose", "pipeline", "deploy", "cli", "cli_deploy __main__")  # an import points to this floor or an earlier one
 ON = {"domains": "data", "lint": "core", "lint_rules": "core", "output": "core"}  # rooms beside the floors, and where
-LINES, CODE, MODULES, NAMES, FACE = 315, 6100, 37, 12, 16
+LINES, CODE, MODULES, NAMES, FACE = 315, 6900, 43, 12, 16
 
 
 def modules(root: Path) -> dict[str, Path]:
