@@ -33,27 +33,29 @@ def _bundle_command(
     spec: _SpecOption = None,
     licence: Annotated[str, typer.Option(help="What people may do with the documents.")] = "not declared",
     base: Annotated[bool, typer.Option("--base", help="Put the untuned base beside, to compare.")] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="A faster encoder too, if its answers stay the same.")] = False,
     as_json: _AsJson = False,
 ) -> None:
     "Write what the last run serves into one folder: model, index, texts, checksums. It opens without torch."
     _need("onnxruntime", "onnx")
     from semantic_nb.deploy.bundle import make_bundle, open_bundle
-    bundle = open_bundle(make_bundle(out, _spec(spec), licence, base))
+    bundle = open_bundle(make_bundle(out, _spec(spec), licence, base, int8))
     size = sum(file.stat().st_size for file in bundle.path.rglob("*") if file.is_file())
+    int8_line = f"int8: {bundle.facts['int8']}\n" if int8 else ""
     _show({"path": str(bundle.path), "id": bundle.id, "bytes": size, **bundle.facts}, as_json,
           f"{bundle.path}: {bundle.facts['documents']:,} documents, {size / 2**20:.0f} MiB, opened and asked.\n"
-          f"Gate: {bundle.facts['gate']}\nServe it: semantic-nb serve {bundle.path}")
+          f"Gate: {bundle.facts['gate']}\n{int8_line}Serve it: semantic-nb serve {bundle.path}")
 
 # %% ../nbs/plumbing/cli_deploy.ipynb #cd000006b
 @app.command("serve")
 def _serve_command(
-    bundle: Annotated[Optional[Path], typer.Argument(help="A bundle or a link to one; by default the last run's.")] = None,
-    host: Annotated[str, typer.Option(help="Where to listen; another address than this machine wants a token.")] = "127.0.0.1",
+    bundle: Annotated[Optional[Path], typer.Argument(help="A bundle, or a link (default: the last run's).")] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; beyond this machine with a token.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8000,
     threads: Annotated[int, typer.Option(min=1, help="Threads of the encoder.")] = 1,
     queue: Annotated[int, typer.Option(min=1, help="Questions that may wait; more are refused.")] = 128,
-    encoder: Annotated[str, typer.Option(help="onnx, or openvino where it is installed.")] = "onnx",
-    log: Annotated[Optional[Path], typer.Option(help="Keep the questions in this folder, one file for each day.")] = None,
+    encoder: Annotated[str, typer.Option(help="onnx, int8 if the bundle has it, openvino if installed.")] = "onnx",
+    log: Annotated[Optional[Path], typer.Option(help="Keep questions in this folder, a file for each day.")] = None,
     days: Annotated[int, typer.Option(min=1, help="Delete questions that are older.")] = 30,
 ) -> None:
     "Answer questions over HTTP, and show a search page. The token is read from SEARCH_TOKEN."
@@ -87,8 +89,8 @@ def _change_command(
     from semantic_nb.deploy.changes import change_bundle, rebuild_finding
     changed = open_bundle(change_bundle(bundle, out, put, delete))
     due = rebuild_finding(changed)
-    _show({"path": str(changed.path), "id": changed.id, "documents": len(changed.corpus), "recall": asdict(due)}, as_json,
-          f"{changed.path}: {len(changed.corpus):,} documents.\n{due.status}: {due.evidence}. {due.fix}")
+    said = {"path": str(changed.path), "id": changed.id, "documents": len(changed.corpus), "recall": asdict(due)}
+    _show(said, as_json, f"{changed.path}: {len(changed.corpus):,} documents.\n{due.status}: {due.evidence}. {due.fix}")
 
 # %% ../nbs/plumbing/cli_deploy.ipynb #cd000007a
 @app.command("watch")

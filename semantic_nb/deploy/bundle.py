@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from ..core import ContractError, Settings
-from ..data.records import Corpus, read_corpus, read_judged, write_corpus
+from ..data.records import Corpus, Judged, read_corpus, read_judged, write_corpus
 from ..data.rows import judgment_file
-from .encoders import OnnxEncoder, export_encoder
+from .encoders import _FILES, OnnxEncoder, encoder_gate, export_encoder, write_int8
 from ..index import SearchIndex, _check_answers, _check_metric_and_ids, set_effort
 from ..lexical import WordIndex, fuse
+from ..measure import Run
 from ..store import Artifact, fingerprint, write_json, write_text
 
 if TYPE_CHECKING:
@@ -68,13 +69,16 @@ def _write_base(folder: Path, corpus: Corpus, spec: "PipelineSpec") -> None:
 _FROM_INDEX = ("dim", "similarity", "type", "effort", "corpus")
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000009a
-def _write_bundle(folder: Path, served: "Served", facts: dict, canaries: list[dict], base: "PipelineSpec | None") -> dict:
+def _write_bundle(folder: Path, served: "Served", facts: dict, spec: "PipelineSpec", base: bool, int8: bool) -> dict:
+    dev = _dev_questions(spec)
     export_encoder(served.model, folder, facts["dim"])
-    write_json(folder / "canary.json", canaries)
+    write_json(folder / "canary.json", _canaries(dev, served.corpus))
     for name in ("index.faiss", "probe.json"):
         shutil.copyfile(served.index.folder / name, folder / name)
+    if int8:
+        facts = facts | {"int8": _try_int8(folder, served.index, dev, spec)}
     if base:
-        _write_base(folder / "base", served.corpus, base)
+        _write_base(folder / "base", served.corpus, spec)
     write_corpus(served.corpus, folder / "corpus.jsonl")
     _write_words(served.words, folder / "words")
     write_text(folder / "README.md", _bundle_card(facts))
@@ -91,13 +95,14 @@ def _facts_of(spec: "PipelineSpec", served: "Served", gate: str, licence: str) -
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000009c
 def make_bundle(out: Path | None = None, spec: "PipelineSpec | None" = None, licence: str = "not declared",
-                base: bool = False) -> Path:
+                base: bool = False, int8: bool = False) -> Path:
     """What the last run of a spec serves, in a folder that opens without torch and without the store.
 
     Args:
         out: a folder that does not exist yet; by default one beside the report of the run, which is made once.
         spec: by default the one that settings.ini names; what is missing of its run is built.
-        licence: what people may do with the documents, for the card; base: put the untuned base beside, to compare.
+        licence: what people may do with the documents, for the card.
+        base: put the untuned base beside, to compare; int8: a faster encoder as well, if it passes its gate.
     Raises:
         ContractError: `deploy.bundle` if something lies at `out`; `pipeline.report` without a report; as
             `export_encoder`."""
@@ -105,15 +110,16 @@ def make_bundle(out: Path | None = None, spec: "PipelineSpec | None" = None, lic
     from semantic_nb.spec import load_spec
     spec = spec or load_spec()
     served, gate = open_run(spec), read_report(spec).content["gate"]["text"]
-    recipe = {"bundle": 1, "index": served.index.facts, "gate": gate, "licence": licence, "base": base}
+    recipe = {"bundle": 1, "index": served.index.facts, "gate": gate, "licence": licence, "base": base,
+              "int8": int8}
     path = Path(out) if out else run_folder(spec) / f"bundle-{fingerprint(recipe)}"
     if os.path.lexists(path) and not out:
         return Artifact.open(path, "deploy").path
     if os.path.lexists(path):
         raise ContractError("deploy.bundle", f"{path.name} exists", "a service may be answering from it",
                             "name a new folder; a running service changes over by semantic-nb swap")
-    facts, canaries = _facts_of(spec, served, gate, licence), _canaries(spec, served.corpus)
-    write = partial(_write_bundle, served=served, facts=facts, canaries=canaries, base=spec if base else None)
+    write = partial(_write_bundle, served=served, facts=_facts_of(spec, served, gate, licence), spec=spec, base=base,
+                    int8=int8)
     return Artifact.write(path, recipe, write).path
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000011
@@ -132,7 +138,8 @@ def kept_rows(corpus: Corpus, keep: Mapping[str, str]) -> np.ndarray:
     known = {key for metadata in corpus.metadata for key in metadata}
     if unknown := sorted(set(keep) - known):
         raise ContractError("deploy.filter", f"no document has the key {unknown[0]!r}",
-                            "a filter that matches nothing looks like an empty index", f"one of {', '.join(sorted(known))}")
+                            "a filter that matches nothing looks like an empty index",
+                            f"one of {', '.join(sorted(known))}")
     return np.array([row for row, metadata in enumerate(corpus.metadata)
                      if all(str(metadata.get(key)) == value for key, value in keep.items())], "int64")
 
@@ -143,7 +150,7 @@ _DEPTH = 100  # hits of each search that are fused
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000024a
 @dataclass(frozen=True)
 class Bundle:
-    "An opened bundle. `facts` say what it is; `id` tells it from every other; `beside`: the same with the untuned base."
+    "An opened bundle. `facts`: what it is; `id` tells it from every other; `beside`: the same with the untuned base."
     path: Path
     id: str
     facts: Mapping
@@ -155,8 +162,8 @@ class Bundle:
 
     def search(self, query: str, k: int = 10, mode: Mode = "dense", keep: Mapping[str, str] | None = None,
                vector: np.ndarray | None = None) -> list[dict]:
-        """The `k` best documents: id, title, text, url, score, metadata. `keep`: metadata that they must have; `vector`:
-        of the query, shape (dim,), if it is known."""
+        """The `k` best documents: id, title, text, url, score, metadata. `keep`: metadata that they must have;
+        `vector`: of the query, shape (dim,), if it is known."""
         rows = kept_rows(self.corpus, keep) if keep else None
         depth, runs = k if mode != "hybrid" else max(k, _DEPTH), []
         if mode != "lexical":
@@ -176,9 +183,11 @@ class Bundle:
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000023
 _CANARIES = 50
 
-def _canaries(spec: "PipelineSpec", corpus: Corpus) -> list[dict]:
-    dev = read_judged(spec.folder / spec.data.queries, judgment_file(spec.folder / spec.data.qrels, spec.validation.dev),
-                      None)
+def _dev_questions(spec: "PipelineSpec") -> Judged:
+    folder = spec.folder
+    return read_judged(folder / spec.data.queries, judgment_file(folder / spec.data.qrels, spec.validation.dev), None)
+
+def _canaries(dev: Judged, corpus: Corpus) -> list[dict]:
     rows = [{"query": text, "relevant": sorted(id for id, grade in dev.qrels.get(query, {}).items()
                                                if grade > 0 and id in corpus.position)}
             for query, text in dev.queries.items()]
@@ -214,6 +223,22 @@ def filtered_search(index: SearchIndex, queries: np.ndarray, k: int,
         how = faiss.SearchParameters(sel=wanted)
     return inner.search(np.ascontiguousarray(queries, "float32"), min(k, max(1, len(rows))), params=how)
 
+# %% ../../nbs/12_deploy/bundle.ipynb #bu000028
+def _run_of(encoder: OnnxEncoder, index: SearchIndex, judged: Judged, k: int) -> Run:
+    scores, rows = index.search(encoder.encode(list(judged.queries.values())), k)
+    return {query: {index.ids[row]: float(score) for score, row in zip(*hits) if row >= 0}
+            for query, *hits in zip(judged.queries, scores, rows)}
+
+def _try_int8(folder: Path, index: SearchIndex, dev: Judged, spec: "PipelineSpec") -> str:
+    "Write an int8 encoder, keep it if it passes the gate, and say what the gate found."
+    write_int8(folder)
+    exact, faster = (_run_of(OnnxEncoder.open(folder, kind=kind), index, dev, spec.validation.k)
+                     for kind in ("onnx", "int8"))
+    found = encoder_gate(exact, faster, dev, spec.validation.metric, spec.validation.k)
+    if found.status == "fail":
+        (folder / _FILES["int8"]).unlink()
+    return f"{'kept' if found.status == 'ok' else 'not kept'}: {found.evidence}"
+
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000014
 def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
     """Open a bundle for questions; the index is memory-mapped and read only.
@@ -227,7 +252,7 @@ def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
     path = Path(path)
     artifact = Artifact.open(path, "deploy")
     if artifact.manifest["recipe"].get("bundle") != 1:
-        raise ContractError("deploy.bundle", f"{path.name} is no bundle of this version", "its parts mean something else",
+        raise ContractError("deploy.bundle", f"{path.name} is no bundle of this version", "its parts differ",
                             "write it again: semantic-nb bundle OUT")
     facts, corpus = artifact.manifest["facts"], read_corpus(path / "corpus.jsonl")
 

@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Collection
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ def _stored_vectors(bundle: Bundle) -> np.ndarray:
 def _changed(corpus: Corpus, put: Corpus, gone: Collection[str]) -> tuple[Corpus, list[int]]:
     "The corpus without what goes or is put anew, and then what is put; and the rows of what stays."
     if unknown := sorted(set(gone) - set(corpus.ids)):
-        raise ContractError("deploy.change", f"{len(unknown)} documents to delete are not there, the first is {unknown[0]}",
+        raise ContractError("deploy.change", f"{len(unknown)} ids to delete are not there, the first is {unknown[0]}",
                             "a wrong id would leave a document in the index that everybody thinks is gone",
                             "correct the ids")
     stay = [row for row, id in enumerate(corpus.ids) if id not in put.position and id not in set(gone)]
@@ -83,19 +84,22 @@ def change_bundle(path: Path, out: Path, put: Path | None = None, delete: Collec
 # %% ../../nbs/12_deploy/changes.ipynb #ch000006a
 def _write_changed(folder: Path, bundle: Bundle, index: "faiss.Index", corpus: Corpus, facts: dict) -> dict:
     import faiss
-    for name in ("encoder.onnx", "tokenizer.json", "encoder.json"):
-        _link(bundle.path / name, folder / name)
+    for name in ("encoder.onnx", "encoder.int8.onnx", "tokenizer.json", "encoder.json"):
+        if (bundle.path / name).is_file():
+            _link(bundle.path / name, folder / name)
     faiss.write_index(index, str(folder / "index.faiss"))
     write_corpus(corpus, folder / "corpus.jsonl")
-    _write_words(WordIndex.of(corpus), folder / "words")
+    _write_words(words := WordIndex.of(corpus), folder / "words")
     probe = json.loads((bundle.path / "probe.json").read_text(encoding="utf-8"))
     set_effort(index, facts["effort"])
     vectors, k = np.array(probe["vectors"], "float32"), min(len(probe["scores"][0]), len(corpus))
     write_json(folder / "probe.json", _probe_answers(SearchIndex(index, corpus.ids, facts), probe["texts"], vectors, k))
     canaries = json.loads((bundle.path / "canary.json").read_text(encoding="utf-8"))
-    write_json(folder / "canary.json", [row for row in canaries if any(id in corpus.position for id in row["relevant"])])
+    known = corpus.position.keys()
+    write_json(folder / "canary.json", [row for row in canaries if not known.isdisjoint(row["relevant"])])
     write_text(folder / "README.md", _bundle_card(facts))
-    changed = Bundle(folder, "", facts, corpus, bundle.encoder, SearchIndex(index, corpus.ids, facts), WordIndex.of(corpus))
+    changed = replace(bundle, path=folder, corpus=corpus, facts=facts, index=SearchIndex(index, corpus.ids, facts),
+                      words=words)
     return {**facts, "canary": ask_canary(changed)}
 
 # %% ../../nbs/12_deploy/changes.ipynb #ch000006b

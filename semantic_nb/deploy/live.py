@@ -120,5 +120,5 @@ async def change_over(live: Live, path: Path) -> str:
     "Answer from the bundle at `path` once it is opened and checked; the id of the one before."
     new = await asyncio.to_thread(live.open, path)
     old, live.bundle = live.bundle, new
-    live.batcher.metrics.bundle.info({"id": new.id, "name": new.facts["name"]})
+    live.batcher.metrics.show(new)
     return old.id

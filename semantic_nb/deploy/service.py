@@ -91,7 +91,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Late)
     async def late(request: Request, error: Late) -> JSONResponse:
-        return _problem(503, "deploy.late", "the deadline passed before the encoder was free", "ask again, or allow more time")
+        return _problem(503, "deploy.late", "the deadline passed before the encoder was free", "ask again later")
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
@@ -135,7 +135,8 @@ class _Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], *((k.lower().encode(), v.encode()) for k, v in _HEADERS.items())]
+                ours = ((name.lower().encode(), value.encode()) for name, value in _HEADERS.items())
+                message["headers"] = [*message["headers"], *ours]
             await send(message)
         with self.live.batcher.metrics.in_flight.track_inprogress():
             await self.app(scope, counted, sent)
@@ -168,7 +169,7 @@ def go_live(path: Path, limits: Limits = Limits(), threads: int = 1, kind: str =
 @asynccontextmanager
 async def running(live: Live, path: Path) -> AsyncIterator[None]:
     "While the service runs: the queue is worked on, and a link is followed."
-    live.batcher.metrics.bundle.info({"id": live.bundle.id, "name": live.bundle.facts["name"]})
+    live.batcher.metrics.show(live.bundle)
     tasks = [asyncio.create_task(one) for one in (encode_waiting(live.batcher), follow_link(live, path))]
     live.ready = True
     try:
@@ -217,7 +218,8 @@ def make_app(live: Live, path: Path, log: QueryLog | None = None) -> FastAPI:
     async def search(body: SearchBody, request: Request) -> JSONResponse:
         found = await answer(live, body.query, body.k, body.mode, body.filter, body.timeout_ms / 1000)
         if log:
-            log.write(request.client.host if request.client else "", request.headers.get("user-agent", ""), body.query, found)
+            address, browser = request.client.host if request.client else "", request.headers.get("user-agent", "")
+            log.write(address, browser, body.query, found)
         return JSONResponse(found)
 
     @app.post("/compare", dependencies=asks)
@@ -228,7 +230,8 @@ def make_app(live: Live, path: Path, log: QueryLog | None = None) -> FastAPI:
     async def embed(body: EmbedBody) -> JSONResponse:
         bundle = live.bundle
         vectors = await asyncio.gather(*(live.batcher.vector(bundle, text, body.role) for text in body.texts))
-        return JSONResponse({"bundle": bundle.id, "dim": bundle.encoder.dim, "vectors": [one.tolist() for one in vectors]})
+        return JSONResponse({"bundle": bundle.id, "dim": bundle.encoder.dim,
+                             "vectors": [one.tolist() for one in vectors]})
 
     @app.post("/swap", dependencies=[*asks, Depends(_may_change)])
     async def swap(body: SwapBody) -> JSONResponse:
@@ -275,8 +278,8 @@ async def follow_link(live: Live, path: Path) -> None:
                 logging.getLogger("semantic_nb").warning("%s is refused, the old bundle goes on: %s", now.name, refusal)
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000016a
-def serve(path: Path | None = None, host: str = "127.0.0.1", port: int = 8000, limits: Limits = Limits(), threads: int = 1,
-          kind: str = "onnx", log: QueryLog | None = None) -> None:
+def serve(path: Path | None = None, host: str = "127.0.0.1", port: int = 8000, limits: Limits = Limits(),
+          threads: int = 1, kind: str = "onnx", log: QueryLog | None = None) -> None:
     """Serve a bundle until the process is told to end; by default that of the last run of settings.ini's spec. Raises
     `ContractError`: `deploy.token` for another address than this machine's without a token; as `open_checked`."""
     import uvicorn
@@ -288,8 +291,8 @@ def serve(path: Path | None = None, host: str = "127.0.0.1", port: int = 8000, l
     if log:
         log.forget()
     logging.getLogger("semantic_nb").warning("%s on http://%s:%d", live.bundle.facts["name"], host, port)
-    uvicorn.run(make_app(live, path, log), host=host, port=port, log_level="warning", access_log=False, server_header=False,
-                timeout_graceful_shutdown=_GRACE, h11_max_incomplete_event_size=64 * 2**10)
+    uvicorn.run(make_app(live, path, log), host=host, port=port, log_level="warning", access_log=False,
+                server_header=False, timeout_graceful_shutdown=_GRACE, h11_max_incomplete_event_size=64 * 2**10)
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000016b
 def ask_to_swap(address: str, path: Path) -> dict:
@@ -306,5 +309,5 @@ def ask_to_swap(address: str, path: Path) -> dict:
         said = json.load(refusal)["error"]
         raise ContractError("deploy.swap", said["symptom"], "the old bundle goes on", said["fix"]) from None
     except (OSError, ValueError) as error:
-        raise ContractError("deploy.swap", f"{address}: {getattr(error, 'reason', error)}", "the old bundle goes on, if any",
+        raise ContractError("deploy.swap", f"{address}: {getattr(error, 'reason', error)}", "nothing has changed",
                             "check address and port: semantic-nb serve says them") from None

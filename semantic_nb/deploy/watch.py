@@ -24,6 +24,7 @@ from ..data.rows import Text, read_rows, typed_rows
 from ..validate.confidence import Questions, drift
 
 if TYPE_CHECKING:
+    from semantic_nb.deploy.bundle import Bundle
     from semantic_nb.spec import PipelineSpec
 
 # %% ../../nbs/12_deploy/watch.ipynb #wa000005
@@ -70,6 +71,12 @@ class Metrics:
         self.batches = Histogram("batch_size", "Texts encoded together", buckets=(1, 2, 4, 8, 16, 32), registry=kept)
         self.in_flight = Gauge("in_flight", "Requests being answered", registry=kept)
         self.bundle = Info("bundle", "What answers", registry=kept)
+
+    def show(self, bundle: "Bundle") -> None:
+        "From now on this bundle answers."
+        facts = bundle.facts
+        self.bundle.info({"id": bundle.id, "name": facts["name"], "model": facts["model"], "index": facts["type"],
+                          "corpus": facts["corpus"], "dim": str(facts["dim"])})
 
     def text(self) -> bytes:
         from prometheus_client import generate_latest

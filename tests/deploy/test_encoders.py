@@ -3,9 +3,12 @@ import numpy as np
 import pytest
 
 from semantic_nb.core import ContractError
-from semantic_nb.deploy.encoders import OnnxEncoder, export_encoder
+from semantic_nb.data.records import Judged
+from semantic_nb.deploy.bundle import make_bundle, open_bundle
+from semantic_nb.deploy.encoders import OnnxEncoder, encoder_gate, export_encoder
 from semantic_nb.encoder import encode, load_encoder
 from semantic_nb.model import rotated
+from semantic_nb.spec import load_spec
 
 TEXTS = ["sort a list", "", "many words " * 200, "排序 😀"]
 
@@ -50,3 +53,34 @@ def test_what_has_no_such_file_is_refused(tmp_path):
         export_encoder(static, tmp_path / "static", 4)
     with pytest.raises(ContractError, match="deploy.encoder"):
         OnnxEncoder.open(tmp_path / "nothing")
+
+
+def judged(n: int) -> Judged:
+    return Judged({f"q{i}": f"question {i}" for i in range(n)}, {f"q{i}": {f"d{i}": 1} for i in range(n)})
+
+
+def answers(n: int, first: int, lost: int = 0) -> dict:
+    "Ten answers to each question, the right one first unless it is among the `lost`; `first`: where the others begin."
+    return {f"q{i}": {(f"d{i}" if i >= lost else "x"): 2.0} | {f"e{first + j}": 1 - j / 10 for j in range(9)}
+            for i in range(n)}
+
+
+@pytest.mark.parametrize("faster, status", [(answers(40, 0), "ok"), (answers(40, 1), "fail"), (answers(40, 0, 3), "ok"),
+                                            (answers(40, 0, 12), "fail")])
+def test_a_faster_encoder_passes_if_its_answers_stay(faster, status):
+    found = encoder_gate(answers(40, 0), faster, judged(40), "nDCG@10")
+    assert found.status == status and "of the first 10 answers are the same" in found.evidence
+    assert bool(found.fix) == (status == "fail")
+
+
+def test_int8_is_written_and_put_through_the_gate(built, tmp_path):
+    with built.active():
+        path = make_bundle(tmp_path / "bundle", load_spec(), int8=True)
+        bundle = open_bundle(path)
+        kept = (path / "encoder.int8.onnx").is_file()
+        assert bundle.facts["int8"].startswith("kept" if kept else "not kept")
+        if kept:
+            assert open_bundle(path, kind="int8").search("order the items of a list of arrays", 1)
+        else:
+            with pytest.raises(ContractError, match="int8"):
+                open_bundle(path, kind="int8")
