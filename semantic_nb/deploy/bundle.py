@@ -254,21 +254,23 @@ def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
     if artifact.manifest["recipe"].get("bundle") != 1:
         raise ContractError("deploy.bundle", f"{path.name} is no bundle of this version", "its parts differ",
                             "write it again: semantic-nb bundle OUT")
-    facts, corpus = artifact.manifest["facts"], read_corpus(path / "corpus.jsonl")
+    facts, encoder = artifact.manifest["facts"], OnnxEncoder.open(path, threads, kind)
+    corpus = read_corpus(path / "corpus.jsonl")  # after the encoder: it takes the place of what was read for that
 
-    def side(folder: Path, effort: int) -> tuple[OnnxEncoder, SearchIndex]:
+    def index_of(folder: Path, effort: int, encoder: OnnxEncoder) -> SearchIndex:
         raw = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
         _check_metric_and_ids(raw, corpus.ids)
         set_effort(raw, effort)
-        index, encoder = SearchIndex(raw, corpus.ids, facts, folder), OnnxEncoder.open(folder, threads, kind)
+        index = SearchIndex(raw, corpus.ids, facts, folder)
         _check_answers(index, encoder.encode, json.loads((folder / "probe.json").read_text(encoding="utf-8")))
-        return encoder, index
+        return index
     id = artifact.manifest["seal"]
-    bundle = Bundle(path, id, facts, corpus, *side(path, facts["effort"]), _read_words(path / "words", corpus.ids))
+    index, words = index_of(path, facts["effort"], encoder), _read_words(path / "words", corpus.ids)
+    bundle = Bundle(path, id, facts, corpus, encoder, index, words)
     if not (path / "base").is_dir():
         return bundle
-    encoder, index = side(path / "base", 0)
-    return replace(bundle, beside=replace(bundle, id=f"{id}-base", encoder=encoder, index=index))
+    base = OnnxEncoder.open(path / "base", threads)
+    return replace(bundle, beside=replace(bundle, id=f"{id}-base", encoder=base, index=index_of(path / "base", 0, base)))
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000026
 _WORSE = 0.1  # share of the canaries that may be lost

@@ -97,7 +97,7 @@ class OnnxEncoder:
             raise ContractError("deploy.encoder", f"{kind} in {folder.name}: {str(error).splitlines()[0][:200]}",
                                 "there is nothing to encode a question with", "write the bundle again") from None
 
-    def encode(self, texts: Sequence[str], role: Role = "query", batch: int = 32) -> np.ndarray:
+    def encode(self, texts: Sequence[str], role: Role = "query", batch: int = 8) -> np.ndarray:
         "Vectors of shape (n, dim). Raises `ContractError` (`model.vectors`) for one that is not finite."
         parts = [self._encode(texts[start:start + batch], role) for start in range(0, len(texts), batch)]
         vectors = np.concatenate(parts) if parts else np.zeros((0, self.dim), "float32")
@@ -117,6 +117,7 @@ def _onnxruntime(path: Path, threads: int) -> Callable[[dict], np.ndarray]:
     import onnxruntime
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 3
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [one.name for one in session.get_inputs()]

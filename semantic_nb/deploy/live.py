@@ -96,7 +96,8 @@ class Late(Exception):
 async def _in_time(live: Live, bundle: Bundle, query: str, timeout: float) -> np.ndarray | None:
     "The vector of a question, or None after this many seconds."
     try:
-        return await asyncio.wait_for(live.batcher.vector(bundle, query), timeout)
+        async with asyncio.timeout(timeout):
+            return await live.batcher.vector(bundle, query)
     except TimeoutError:
         live.batcher.metrics.degraded.inc()
         return None

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import secrets
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
@@ -147,13 +148,13 @@ class _Guard:
 # %% ../../nbs/12_deploy/service.ipynb #sv000012
 TOKEN = "SEARCH_TOKEN"  # not SEMANTIC_NB_…: those are settings
 
-def _allowed(request: Request) -> None:
+async def _allowed(request: Request) -> None:
     expected = os.environ.get(TOKEN, "")
     given = request.headers.get("authorization", "").removeprefix("Bearer ")
     if expected and not secrets.compare_digest(given.encode(), expected.encode()):
         raise HTTPException(401, f"a token is wanted: Authorization: Bearer {TOKEN}")
 
-def _may_change(request: Request) -> None:
+async def _may_change(request: Request) -> None:
     "Who may change over: a token's owner, or where there is none this machine."
     host = request.client.host if request.client else ""
     if not os.environ.get(TOKEN) and host not in ("127.0.0.1", "::1"):
@@ -282,6 +283,7 @@ def serve(path: Path | None = None, host: str = "127.0.0.1", port: int = 8000, l
           threads: int = 1, kind: str = "onnx", log: QueryLog | None = None) -> None:
     """Serve a bundle until the process is told to end; by default that of the last run of settings.ini's spec. Raises
     `ContractError`: `deploy.token` for another address than this machine's without a token; as `open_checked`."""
+    sys.modules.setdefault("numba", None)  # bm25s would load it, to search many questions at once: 60 MiB
     import uvicorn
     if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(TOKEN):
         raise ContractError("deploy.token", f"{host} can be reached from elsewhere, and {TOKEN} is not set",
