@@ -6,14 +6,15 @@ CHAPTERS = $(sort $(wildcard nbs/[0-9]*.ipynb nbs/*/*.ipynb))
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: run test test-package test-chapters lab refresh readme bench results faults soak clean-notebooks help
+.PHONY: run serve test test-package test-chapters lab refresh readme bench results faults soak clean-notebooks help
 
 help:
 	@echo "make run      the pipeline on data/pydocs (quick profile), its headline and three answers"
+	@echo "make serve    a search page and an HTTP service on what make run made, at http://127.0.0.1:8000"
 	@echo "make test     everything that CI runs"
 	@echo "make lab      JupyterLab on the chapters"
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
-	@echo "make bench    timings and sizes, to runs/bench.json"
+	@echo "make bench    timings and sizes, to runs/bench.json; encoders and service, to data/pydocs; an hour"
 	@echo "make soak     kill runs at 100 random moments, damage artifacts and input; the figures that README shows"
 	@echo "make faults   inject every fault, write the table that the chapter on failures shows"
 	@echo "make results  the full profile with three seeds, and what each kind of pairs does, to data/pydocs; many hours"
@@ -30,6 +31,9 @@ run: $(VENV)/.installed
 	$(BIN)/semantic-nb run
 	@echo
 	@printf '%s\n' "most common elements of a list" "remove spaces from both ends of a string" "draw samples from a bell curve" | $(BIN)/semantic-nb search -k 3
+
+serve: $(VENV)/.installed
+	$(BIN)/semantic-nb serve
 
 # Side by side, so one thread each. Chapters at the smallest scale; solutions run in tests/test_book.py.
 test: $(VENV)/.installed
@@ -66,6 +70,8 @@ clean-notebooks: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python tests/measurements/cost.py
+	$(BIN)/python tests/measurements/encoders.py
+	$(BIN)/python tests/measurements/serving.py
 
 soak: $(VENV)/.installed
 	$(BIN)/python tests/reliability/soak.py

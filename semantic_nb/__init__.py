@@ -14,7 +14,8 @@ _HOMES = {
     "ContractError": "core", "load_spec": "spec", "load_domain": "data.domain", "check_data": "checks",
     "find_leaks": "data.leakage", "load_encoder": "encoder", "encode": "encoder", "compare": "measure",
     "train": "model", "make_index": "index", "open_index": "index", "cluster_texts": "cluster.groups",
-    "deduplicate": "cluster.duplicates", "run": "pipeline", "diagnose_run": "pipeline"}
+    "deduplicate": "cluster.duplicates", "run": "pipeline", "diagnose_run": "pipeline",
+    "open_bundle": "deploy.bundle"}
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:

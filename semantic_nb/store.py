@@ -133,7 +133,7 @@ class Artifact:
     manifest: dict = field(repr=False)
 
     @classmethod
-    def open(cls, path: Path, layer: str = "core") -> "Artifact":
+    def open(cls, path: Path, layer: str = "core", fix: str = "") -> "Artifact":
         """Open and verify a finished folder. Raises `ContractError` (`{layer}.store`) unless it is exactly what was
         written: the same files and no other, and a manifest that its seal and the folder's name confirm."""
         try:
@@ -143,7 +143,7 @@ class Artifact:
         if damaged:
             raise ContractError(f"{layer}.store", f"{', '.join(damaged[:5])} of {path.name} is missing or not what was "
                                 "written", "a damaged file would answer, but not for the thing it claims to be",
-                                f"delete the folder {path.name} in the store; the next run builds it again")
+                                fix or f"delete the folder {path.name} in the store; the next run builds it again")
         return cls(path, manifest)
 
     @classmethod

@@ -37,7 +37,7 @@ def exercise_1(my_bundle: Path | None, layer: str | None, bundle: Path) -> str:
 def exercise_2(queue: int | None, rate: float) -> str:
     "How many questions may wait, if an encoder does `rate` of them in a second and nobody should wait over two seconds?"
     if queue is None:
-        return f"The encoder does {rate:.0f} questions in a second. How many does it do in {SECONDS:g} seconds?"
+        return f"How many questions does your encoder do in {SECONDS:g} seconds, if one comes after the other?"
     if queue > rate * SECONDS:
         return f"The last of {queue} questions would wait {queue / rate:.1f} seconds."
     if queue < rate * SECONDS / 2:

@@ -10,7 +10,7 @@ __all__ = ['Mode', 'make_bundle', 'filter_values', 'kept_rows', 'Bundle', 'ask_c
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from functools import partial
@@ -90,7 +90,8 @@ def _write_bundle(folder: Path, served: "Served", facts: dict, spec: "PipelineSp
 def _facts_of(spec: "PipelineSpec", served: "Served", gate: str, licence: str) -> dict:
     index = served.index.facts
     return {"name": spec.name, "made": date.today().isoformat(), "documents": len(served.corpus), "gate": gate,
-            "licence": licence, "k": spec.validation.k, "recall_target": spec.index.recall_target,
+            "licence": licence, "k": spec.validation.k, "keys": list(spec.validation.map_keys),
+            "recall_target": spec.index.recall_target,
             "model": index["model"]["weights"][:12], **{name: index[name] for name in _FROM_INDEX}}
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000009c
@@ -123,12 +124,12 @@ def make_bundle(out: Path | None = None, spec: "PipelineSpec | None" = None, lic
     return Artifact.write(path, recipe, write).path
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000011
-def filter_values(corpus: Corpus, most: int = 50) -> dict[str, list[str]]:
-    "The metadata that answers can be filtered by: keys with 2 to `most` different texts."
+def filter_values(corpus: Corpus, keys: Sequence[str] = (), most: int = 50) -> dict[str, list[str]]:
+    "The metadata that people are offered as filters: of `keys`, by default of all, those with 2 to `most` texts."
     values: dict[str, set[str]] = {}
     for metadata in corpus.metadata:
         for key, value in metadata.items():
-            if isinstance(value, str) and value:
+            if isinstance(value, str) and value and (key in keys or not keys):
                 values.setdefault(key, set()).add(value)
     return {key: sorted(some) for key, some in values.items() if 1 < len(some) <= most}
 
@@ -250,7 +251,7 @@ def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
             `index.metric`, `index.ids`, `model.encoding`, `index.answers` if the parts do not fit."""
     import faiss
     path = Path(path)
-    artifact = Artifact.open(path, "deploy")
+    artifact = Artifact.open(path, "deploy", "copy the bundle again, or make it: semantic-nb bundle OUT")
     if artifact.manifest["recipe"].get("bundle") != 1:
         raise ContractError("deploy.bundle", f"{path.name} is no bundle of this version", "its parts differ",
                             "write it again: semantic-nb bundle OUT")
@@ -270,7 +271,8 @@ def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
     if not (path / "base").is_dir():
         return bundle
     base = OnnxEncoder.open(path / "base", threads)
-    return replace(bundle, beside=replace(bundle, id=f"{id}-base", encoder=base, index=index_of(path / "base", 0, base)))
+    beside = replace(bundle, id=f"{id}-base", encoder=base, index=index_of(path / "base", 0, base))
+    return replace(bundle, beside=beside)
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000026
 _WORSE = 0.1  # share of the canaries that may be lost

@@ -197,7 +197,7 @@ def _info_of(live: Live) -> dict:
     "What answers, for people and for programs."
     facts, shown = live.bundle.facts, ("name", "documents", "dim", "model", "corpus", "gate", "made", "licence")
     return {**{name: facts[name] for name in shown}, "bundle": live.bundle.id, "index": facts["type"],
-            "base": live.bundle.beside is not None, "filters": filter_values(live.bundle.corpus)}
+            "base": live.bundle.beside is not None, "filters": filter_values(live.bundle.corpus, facts["keys"])}
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000014
 _PATHS = ("/search", "/compare", "/embed", "/swap", "/info", "/metrics", "/livez", "/readyz", "/")
