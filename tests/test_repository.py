@@ -33,7 +33,7 @@ def copy(folder: Path, *chapters: str) -> Path:
 
 
 def differences(a: Path, b: Path) -> list[str]:
-    found = filecmp.dircmp(a, b, ignore=["__pycache__"])
+    found = filecmp.dircmp(a, b, ignore=["__pycache__", "page.html"])  # the page is edited as it is
     mine = [str(a / n)
             for n in found.left_only + found.right_only + filecmp.cmpfiles(a, b, found.common_files, shallow=False)[1]]
     return mine + [name for sub in found.common_dirs for name in differences(a / sub, b / sub)]

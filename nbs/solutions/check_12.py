@@ -21,7 +21,7 @@ def _refusal(folder: Path) -> str:
 
 
 def exercise_1(my_bundle: Path | None, layer: str | None, bundle: Path) -> str:
-    "A mixture: `my_bundle` is a copy of the bundle with one file of other content; `layer` is what open_bundle answers."
+    "A mixture: `my_bundle` is a copy of the bundle with one file changed; `layer` is what open_bundle answers."
     if my_bundle is None or layer is None:
         return "Copy the bundle with shutil.copytree, write something else into one of its files, and open the copy."
     copies = {path.relative_to(bundle) for path in bundle.rglob("*") if path.is_file()}
@@ -35,7 +35,7 @@ def exercise_1(my_bundle: Path | None, layer: str | None, bundle: Path) -> str:
 
 
 def exercise_2(queue: int | None, rate: float) -> str:
-    "How many questions may wait, if an encoder does `rate` of them in a second and nobody should wait over two seconds?"
+    "How many questions may wait, if an encoder does `rate` a second and nobody should wait over two seconds?"
     if queue is None:
         return f"How many questions does your encoder do in {SECONDS:g} seconds, if one comes after the other?"
     if queue > rate * SECONDS:
@@ -48,7 +48,7 @@ def exercise_2(queue: int | None, rate: float) -> str:
 def exercise_3(replace: Callable[[Path, Path], None] | None) -> str:
     "`replace(link, target)` makes the link point to another folder; at no moment there is no link."
     if replace is None:
-        return "Write a function of two paths. os.unlink and os.symlink are two steps; what does a reader see between them?"
+        return "Write a function of two paths. os.unlink and os.symlink are two steps; what is between them?"
     folder = Path(tempfile.mkdtemp())
     one, two, link = folder / "one", folder / "two", folder / "current"
     one.mkdir(), two.mkdir(), link.symlink_to(one)

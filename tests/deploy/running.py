@@ -16,7 +16,8 @@ def running(bundle, *options, token=""):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    process = subprocess.Popen([sys.executable, "-m", "semantic_nb", "serve", str(bundle), "--port", str(port), *options],
+    command = [sys.executable, "-m", "semantic_nb", "serve", str(bundle), "--port", str(port), *options]
+    process = subprocess.Popen(command,
                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
                                env={**os.environ, "SEARCH_TOKEN": token})
     address = f"http://127.0.0.1:{port}"

@@ -39,7 +39,8 @@ def test_what_comes_is_found_what_goes_is_gone_and_what_stays_answers_as_before(
 
 
 @pytest.mark.parametrize("put, delete, says", [
-    (None, ["nobody"], "not there"), ({"_id": "x", "title": "no text"}, [], "data."), (None, "all", "no document is left")])
+    (None, ["nobody"], "not there"), ({"_id": "x", "title": "no text"}, [], "data."),
+    (None, "all", "no document is left")])
 def test_what_would_not_be_that_change_is_refused(bundle_folder, tmp_path, put, delete, says):
     ids = open_bundle(bundle_folder).corpus.ids
     path = written(tmp_path / "put.jsonl", put) if put else None
@@ -61,8 +62,8 @@ def test_an_index_that_cannot_forget_is_refused(bundle_folder, tmp_path):
 @pytest.mark.parametrize("after", [0.5, 1.5, 2.5])
 def test_a_change_that_is_killed_leaves_a_bundle_that_opens_and_nothing_half(bundle_folder, tmp_path, after):
     put = written(tmp_path / "put.jsonl", NEW)
-    process = subprocess.Popen([sys.executable, "-m", "semantic_nb", "change", str(bundle_folder), str(tmp_path / "out"),
-                                "--put", str(put)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([sys.executable, "-m", "semantic_nb", "change", str(bundle_folder),
+                                str(tmp_path / "out"), "--put", str(put)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(after)
     process.send_signal(signal.SIGKILL)
     process.wait()

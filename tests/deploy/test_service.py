@@ -15,7 +15,8 @@ from running import running
 from semantic_nb.deploy.bundle import open_bundle
 
 httpx = pytest.importorskip("httpx")
-QUESTIONS = [f"how to {verb} a {thing}" for verb in ("sort", "open", "merge", "draw") for thing in ("list", "file", "graph")]
+QUESTIONS = [f"how to {verb} a {thing}" for verb in ("sort", "open", "merge", "draw")
+             for thing in ("list", "file", "graph")]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +35,8 @@ def test_it_answers_as_the_bundle_does_and_says_what_it_is(served, bundle_folder
     bundle = open_bundle(bundle_folder)
     for mode in ("dense", "lexical", "hybrid"):
         answer = ask(address, "how to sort tables", mode=mode, k=3).json()
-        assert [hit["id"] for hit in answer["answers"]] == [hit["id"] for hit in bundle.search("how to sort tables", 3, mode)]
+        expected = bundle.search("how to sort tables", 3, mode)
+        assert [hit["id"] for hit in answer["answers"]] == [hit["id"] for hit in expected]
         assert (answer["bundle"], answer["mode"], answer["degraded"]) == (bundle.id, mode, False)
     info = httpx.get(f"{address}/info").json()
     assert info["bundle"] == bundle.id and info["documents"] == len(bundle.corpus) and info["base"] is True
@@ -87,15 +89,18 @@ def test_it_is_alive_while_it_encodes(served):
 
 
 @pytest.mark.parametrize("body, status", [
-    (b"{", 422), (b"", 422), (b"[1]", 422), (b'{"query": ""}', 422), (b'{"query": NaN}', 422), (b'{"query": "a", "k": NaN}', 422),
+    (b"{", 422), (b"", 422), (b"[1]", 422), (b'{"query": ""}', 422), (b'{"query": NaN}', 422),
+    (b'{"query": "a", "k": NaN}', 422),
     (b'{"query": "a", "k": 0}', 422), (b'{"query": "a", "mode": "magic"}', 422), (b'{"query": "a", "colour": 1}', 422),
     (b'{"query": "a", "filter": {"no such key": "x"}}', 422), (b'{"query": "%s"}' % (b"a" * 2001), 422),
-    (b'{"query": "%s"}' % (b"a" * 10_000_000), 413), (b'{"query": "\xff"}', 400), (b'{"query": "a", "timeout_ms": 1e99}', 422)])
+    (b'{"query": "%s"}' % (b"a" * 10_000_000), 413), (b'{"query": "\xff"}', 400),
+    (b'{"query": "a", "timeout_ms": 1e99}', 422)])
 def test_what_is_no_question_is_refused_and_shows_nothing(served, body, status):
     _, address = served
     answer = httpx.post(f"{address}/search", content=body, headers={"content-type": "application/json"}, timeout=30)
     assert answer.status_code == status and set(answer.json()["error"]) == {"layer", "symptom", "fix"}
-    assert "Traceback" not in answer.text and "site-packages" not in answer.text and answer.headers["x-frame-options"] == "DENY"
+    assert "Traceback" not in answer.text and "site-packages" not in answer.text
+    assert answer.headers["x-frame-options"] == "DENY"
 
 
 def test_odd_texts_are_questions(served):
@@ -112,7 +117,8 @@ def test_a_token_is_wanted_where_there_is_one(bundle_folder):
         good = {"Authorization": "Bearer secret"}
         assert httpx.post(f"{address}/search", json={"query": "sort"}, headers=good).status_code == 200
         assert httpx.post(f"{address}/swap", json={"path": str(bundle_folder)}).status_code == 401
-        assert [httpx.get(f"{address}{path}").status_code for path in ("/livez", "/readyz", "/", "/info")] == [200, 200, 200, 401]
+        seen = [httpx.get(f"{address}{path}").status_code for path in ("/livez", "/readyz", "/", "/info")]
+        assert seen == [200, 200, 200, 401]
     done = subprocess.run([sys.executable, "-m", "semantic_nb", "serve", str(bundle_folder), "--host", "0.0.0.0"],
                           capture_output=True, text=True)
     assert done.returncode == 2 and "deploy.token" in done.stderr
@@ -139,7 +145,8 @@ def change_five_times(address, bundle_folder, tmp_path):
 
     def change():
         for number in range(5):
-            done = subprocess.run([sys.executable, "-m", "semantic_nb", "swap", address, str((other, bundle_folder)[number % 2])],
+            path = (other, bundle_folder)[number % 2]
+            done = subprocess.run([sys.executable, "-m", "semantic_nb", "swap", address, str(path)],
                                   capture_output=True, text=True)
             assert done.returncode == 0, done.stderr
     changing = threading.Thread(target=change)
