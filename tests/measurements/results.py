@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from measured_on import measured_on
 from semantic_nb.core import ContractError, Settings
 from semantic_nb.lexical import bm25
 from semantic_nb.output import Estimate, Table
@@ -233,6 +232,7 @@ def external_rows(spec: PipelineSpec, say: Callable[[str], None], external: Mapp
 def write_results(path: Path, spec: PipelineSpec, seeds: Sequence[int] = (1, 2, 3),
                   say: Callable[[str], None] = print, external: Mapping = EXTERNAL) -> dict:
     "Run the profile in force with these seeds; write and return the results. One file: rows of two runs are no table."
+    from measured_on import measured_on
     scores, judged, domain = seed_scores(spec, seeds, say)
     profile, metric = Settings.current().profile, spec.validation.metric
     content = {"name": spec.name, "profile": profile, "seeds": list(seeds), "date": date.today().isoformat(),

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,6 +133,14 @@ async def changed_over(address: str, bundles: Sequence[Bundle], questions: Seque
             "answered by": len({answer["bundle"] for answer in answers if answer})}
 
 
+async def overload(address: str, questions: Sequence[str], times: int = 1280) -> dict[str, int]:
+    "How a service of 128 places answers ten times as many questions at once: answers by status."
+    limits = httpx.Limits(max_connections=times)
+    async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
+        asked = (client.post("/search", json={"query": questions[n % len(questions)]}) for n in range(times))
+        return Counter(f"status {answer.status_code}" for answer in await asyncio.gather(*asked))
+
+
 def figures(bundle: Bundle, other: Bundle, plain: Path, questions: Sequence[str], requests: int) -> Iterator[dict]:
     "The rows: what, measured, and what it is a ratio of."
     with server(plain, "uvicorn", "plain:app", "--log-level", "error") as (_, slow, _):
@@ -150,6 +159,10 @@ def figures(bundle: Bundle, other: Bundle, plain: Path, questions: Sequence[str]
         changes = asyncio.run(changed_over(address, (bundle, other), questions))
         yield {"figure": "lost or mixed of 1,000 answers, 5 changes", "value": changes["lost"] + changes["mixed"],
                "goal": "0", **changes}
+        quiet = process.memory_info().rss
+        crowd = asyncio.run(overload(address, questions))
+        yield {"figure": f"memory growth, {sum(crowd.values()):,} questions at once, %", "goal": "<= 5",
+               "value": 100 * (process.memory_info().rss / quiet - 1), **crowd}
         before = process.memory_info().rss
         for start in range(0, requests, 1000):
             rate(address, [questions[(start + number) % len(questions)] for number in range(min(1000, requests))])
