@@ -550,6 +550,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                          'semantic_nb/deploy/bundle.py'),
                                            'semantic_nb.deploy.bundle._facts_of': ( '12_deploy/bundle.html#_facts_of',
                                                                                     'semantic_nb/deploy/bundle.py'),
+                                           'semantic_nb.deploy.bundle._give_back_memory': ( '12_deploy/bundle.html#_give_back_memory',
+                                                                                            'semantic_nb/deploy/bundle.py'),
                                            'semantic_nb.deploy.bundle._read_words': ( '12_deploy/bundle.html#_read_words',
                                                                                       'semantic_nb/deploy/bundle.py'),
                                            'semantic_nb.deploy.bundle._run_of': ( '12_deploy/bundle.html#_run_of',

@@ -7,9 +7,11 @@ __all__ = ['Mode', 'make_bundle', 'filter_values', 'kept_rows', 'Bundle', 'ask_c
            'open_checked']
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000003
+import ctypes
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -277,6 +279,11 @@ def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000026
 _WORSE = 0.1  # share of the canaries that may be lost
 
+def _give_back_memory() -> None:
+    "Return to the system what opening needed and left free, where the C library can."
+    if sys.platform == "linux" and (trim := getattr(ctypes.CDLL(None), "malloc_trim", None)):
+        trim(0)
+
 def open_checked(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
     "An opened bundle that answers its canaries. Raises `ContractError` (`deploy.canary`) and as `open_bundle`."
     bundle = open_bundle(path, threads, kind)
@@ -284,4 +291,5 @@ def open_checked(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
     if found < then - _WORSE:
         raise ContractError("deploy.canary", f"{found:.0%} of the labelled questions are answered, not {then:.0%}",
                             "something that no checksum covers is another here", "ask it by hand, and make it again")
+    _give_back_memory()
     return bundle

@@ -7,6 +7,7 @@ __all__ = ['OnnxEncoder', 'export_encoder', 'write_int8', 'encoder_gate']
 
 # %% ../../nbs/12_deploy/encoders.ipynb #en000003
 import json
+import logging
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,7 +167,11 @@ _OVERLAP = 0.95
 def write_int8(folder: Path) -> None:
     "`encoder.int8.onnx` beside `encoder.onnx`: its weights as whole numbers of one byte."
     from onnxruntime.quantization import quantize_dynamic
-    quantize_dynamic(folder / "encoder.onnx", folder / _FILES["int8"])
+    logging.disable(logging.WARNING)  # it asks for a preparation that shapes of any length do not allow
+    try:
+        quantize_dynamic(folder / "encoder.onnx", folder / _FILES["int8"], per_channel=True)
+    finally:
+        logging.disable(logging.NOTSET)
 
 # %% ../../nbs/12_deploy/encoders.ipynb #en000021a
 def encoder_gate(exact: Run, faster: Run, judged: Judged, metric: str, k: int = 10) -> Finding:

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import faiss
 import httpx
 import numpy as np
 import psutil
@@ -175,6 +176,7 @@ def main() -> None:
     parser.add_argument("--profile", default="full", help="a section of settings.ini (default: full)")
     parser.add_argument("--requests", type=int, default=20_000, help="over which memory may grow")
     chosen = parser.parse_args()
+    faiss.omp_set_num_threads(1)
     with Settings.load(profile=chosen.profile).active(), tempfile.TemporaryDirectory() as folder:
         spec, work = load_spec(), Path(folder)
         path = make_bundle(spec=spec)
