@@ -28,7 +28,7 @@ from .encoders import _FILES, OnnxEncoder, encoder_gate, export_encoder, write_i
 from ..index import SearchIndex, _check_answers, _check_metric_and_ids, set_effort
 from ..lexical import WordIndex, fuse
 from ..measure import Run
-from ..store import Artifact, fingerprint, write_json, write_text
+from ..store import Artifact, fingerprint, read_object, write_json, write_text
 
 if TYPE_CHECKING:
     from semantic_nb.pipeline import Served
@@ -107,12 +107,12 @@ def make_bundle(out: Path | None = None, spec: "PipelineSpec | None" = None, lic
         licence: what people may do with the documents, for the card.
         base: put the untuned base beside, to compare; int8: a faster encoder as well, if it passes its gate.
     Raises:
-        ContractError: `deploy.bundle` if something lies at `out`; `pipeline.report` without a report; as
-            `export_encoder`."""
-    from semantic_nb.pipeline import open_run, read_report, run_folder
+        ContractError: `deploy.bundle` if something lies at `out`; as `open_run` and `export_encoder`."""
+    from semantic_nb.pipeline import open_run, run_folder
     from semantic_nb.spec import load_spec
     spec = spec or load_spec()
-    served, gate = open_run(spec), read_report(spec).content["gate"]["text"]
+    served, model = open_run(spec), read_object(run_folder(spec) / "served.json")["model"]
+    gate = Artifact.open(Settings.current().store / model, "model").manifest["facts"]["gate"]
     recipe = {"bundle": 1, "index": served.index.facts, "gate": gate, "licence": licence, "base": base,
               "int8": int8}
     path = Path(out) if out else run_folder(spec) / f"bundle-{fingerprint(recipe)}"
