@@ -211,7 +211,7 @@ _FEW = 2_000  # documents that are compared one by one rather than looked for in
 def filtered_search(index: SearchIndex, queries: np.ndarray, k: int,
                     rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """As `SearchIndex.search`, among these rows only. The effort grows with the share of documents that is left out;
-    below a number of rows the search is exact."""
+    below a number of rows all lists are searched, or what the graph reaches."""
     import faiss
     if rows is None:
         return index.search(queries, k)

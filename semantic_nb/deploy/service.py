@@ -96,7 +96,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        return _problem(500, "deploy.service", "the service failed at this", "its log says where")
+        return _problem(500, "deploy.service", "the service failed at this", "its log says where", **_HEADERS)
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000010
 _PAGE = resources.files("semantic_nb.deploy").joinpath("page.html").read_text(encoding="utf-8")
@@ -139,11 +139,13 @@ class _Guard:
                 ours = ((name.lower().encode(), value.encode()) for name, value in _HEADERS.items())
                 message["headers"] = [*message["headers"], *ours]
             await send(message)
-        with self.live.batcher.metrics.in_flight.track_inprogress():
-            await self.app(scope, counted, sent)
-        path = scope["path"] if scope["path"] in _PATHS else "other"
-        self.live.batcher.metrics.requests.labels(path, str(status)).inc()
-        self.live.batcher.metrics.seconds.labels(path).observe(asyncio.get_running_loop().time() - started)
+        metrics, path = self.live.batcher.metrics, scope["path"] if scope["path"] in _PATHS else "other"
+        try:
+            with metrics.in_flight.track_inprogress():
+                await self.app(scope, counted, sent)
+        finally:  # an unforeseen error passes through here, and becomes a 500 further out
+            metrics.requests.labels(path, str(status)).inc()
+            metrics.seconds.labels(path).observe(asyncio.get_running_loop().time() - started)
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000012
 TOKEN = "SEARCH_TOKEN"  # not SEMANTIC_NB_…: those are settings
@@ -287,7 +289,7 @@ def serve(path: Path | None = None, host: str = "127.0.0.1", port: int = 8000, l
     import uvicorn
     if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(TOKEN):
         raise ContractError("deploy.token", f"{host} can be reached from elsewhere, and {TOKEN} is not set",
-                            "anybody could read every document", f"set {TOKEN}, or serve on 127.0.0.1 behind a proxy")
+                            "anybody could read every document", f"set {TOKEN}, or serve on 127.0.0.1")
     path = Path(path or make_bundle())
     live = go_live(path.resolve(), limits, threads, kind)
     if log:

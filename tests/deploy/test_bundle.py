@@ -9,7 +9,7 @@ import pytest
 
 from semantic_nb import pipeline
 from semantic_nb.core import ContractError
-from semantic_nb.deploy.bundle import ask_canary, filtered_search, make_bundle, open_bundle
+from semantic_nb.deploy.bundle import ask_canary, filtered_search, make_bundle, open_bundle, open_checked
 from semantic_nb.encoder import encode
 from semantic_nb.index import SearchIndex, build_index, set_effort
 
@@ -88,3 +88,11 @@ def test_a_filter_loses_no_more_than_the_index_loses_without_one(spec, kind, sha
         return np.mean([len(set(a.tolist()) & set(b.tolist())) / 10 for a, b in zip(found, exact)])
     assert recall(rows) >= recall(None) - 0.01
     assert share > 0.1 or recall(rows) == 1
+
+
+def test_a_bundle_that_lost_its_canaries_is_refused(bundle_folder, monkeypatch):
+    assert open_checked(bundle_folder).facts["canary"] > 0.1
+    monkeypatch.setattr("semantic_nb.deploy.bundle.ask_canary", lambda bundle: 0.0)
+    with pytest.raises(ContractError) as refusal:
+        open_checked(bundle_folder)
+    assert refusal.value.layer == "deploy.canary" and "0% of the labelled questions" in refusal.value.symptom
