@@ -196,8 +196,8 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _compare(folder: Path) -> tuple[list[str], dict]:
     "The names of the files that are not what the manifest says, and the manifest."
-    found, text = _hashes(folder), (folder / "manifest.json").read_text(encoding="utf-8")
-    manifest = json.loads(text)
+    text = (folder / "manifest.json").read_text(encoding="utf-8")  # first: a folder without one is not read at all
+    found, manifest = _hashes(folder), json.loads(text)
     recipe, files = manifest["recipe"], manifest["files"]
     named = re.fullmatch(r".+-([0-9a-f]{16})", folder.name)
     if text != _manifest(recipe, manifest["facts"], files) or named and named[1] != fingerprint(recipe):

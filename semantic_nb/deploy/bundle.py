@@ -113,16 +113,16 @@ def make_bundle(out: Path | None = None, spec: "PipelineSpec | None" = None, lic
     spec = spec or load_spec()
     served, model = open_run(spec), read_object(run_folder(spec) / "served.json")["model"]
     gate = Artifact.open(Settings.current().store / model, "model").manifest["facts"]["gate"]
-    recipe = {"bundle": 1, "index": served.index.facts, "gate": gate, "licence": licence, "base": base,
-              "int8": int8}
+    facts, canaries = _facts_of(spec, served, gate, licence), _canaries(_dev_questions(spec), served.corpus)
+    recipe = {"bundle": 1, "index": served.index.facts, "facts": facts | {"made": ""}, "base": base, "int8": int8,
+              "asked": fingerprint([canaries, served.corpus.metadata])}
     path = Path(out) if out else run_folder(spec) / f"bundle-{fingerprint(recipe)}"
     if os.path.lexists(path) and not out:
         return Artifact.open(path, "deploy").path
     if os.path.lexists(path):
         raise ContractError("deploy.bundle", f"{path.name} exists", "a service may be answering from it",
                             "name a new folder; a running service changes over by semantic-nb swap")
-    write = partial(_write_bundle, served=served, facts=_facts_of(spec, served, gate, licence), spec=spec, base=base,
-                    int8=int8)
+    write = partial(_write_bundle, served=served, facts=facts, spec=spec, base=base, int8=int8)
     return Artifact.write(path, recipe, write).path
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000011
@@ -144,7 +144,7 @@ def kept_rows(corpus: Corpus, keep: Mapping[str, str]) -> np.ndarray:
                             "a filter that matches nothing looks like an empty index",
                             f"one of {', '.join(sorted(known))}")
     return np.array([row for row, metadata in enumerate(corpus.metadata)
-                     if all(str(metadata.get(key)) == value for key, value in keep.items())], "int64")
+                     if all(key in metadata and str(metadata[key]) == value for key, value in keep.items())], "int64")
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000024
 Mode = Literal["dense", "lexical", "hybrid"]
@@ -181,7 +181,7 @@ class Bundle:
     def _answer(self, id: str, score: float) -> dict:
         row, metadata = self.corpus.position[id], self.corpus.metadata[self.corpus.position[id]]
         return {"id": id, "title": self.corpus.titles[row], "text": self.corpus.texts[row][:500],
-                "url": str(metadata.get("url", "")), "score": round(score, 4), "metadata": metadata}
+                "url": str(metadata.get("url") or ""), "score": round(score, 4), "metadata": metadata}
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000023
 _CANARIES = 50
@@ -268,7 +268,11 @@ def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
         _check_answers(index, encoder.encode, json.loads((folder / "probe.json").read_text(encoding="utf-8")))
         return index
     id = artifact.manifest["seal"]
+    if corpus.content != facts["corpus"]:
+        raise ContractError("index.corpus", "these are not the documents that were encoded",
+                            "a document's text is answered for another's vector", "make the bundle again")
     index, words = index_of(path, facts["effort"], encoder), _read_words(path / "words", corpus.ids)
+    vars(corpus).pop("passages")  # the texts once more, which no search needs
     bundle = Bundle(path, id, facts, corpus, encoder, index, words)
     if not (path / "base").is_dir():
         return bundle

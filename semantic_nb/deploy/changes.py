@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core import ContractError
 from ..data.records import Corpus, Finding, read_corpus, write_corpus
-from .bundle import Bundle, _bundle_card, _write_words, ask_canary, open_bundle
+from .bundle import _WORSE, Bundle, _bundle_card, _write_words, ask_canary, open_bundle
 from ..index import SearchIndex, _probe_answers, set_effort
 from ..lexical import WordIndex
 from ..measure import _tied_rows
@@ -41,6 +41,16 @@ def _stored_vectors(bundle: Bundle) -> np.ndarray:
     return index.reconstruct_n(0, index.ntotal)
 
 # %% ../../nbs/12_deploy/changes.ipynb #ch000004a
+def _need_plain(new: Corpus, delete: Collection[str]) -> None:
+    "Refuse a change that says two things, or nothing."
+    if both := sorted(set(delete) & set(new.ids)):
+        raise ContractError("deploy.change", f"{both[0]} is to be put and to be deleted",
+                            "only one of them can be meant", "name it once")
+    if new.empty or not (new.ids or delete):
+        wrong = f"{new.empty} documents without a text" if new.empty else "nothing to change"
+        raise ContractError("deploy.change", wrong, "the old version would stay and be found",
+                            "give texts, or delete the ids")
+
 def _changed(corpus: Corpus, put: Corpus, gone: Collection[str]) -> tuple[Corpus, list[int]]:
     "The corpus without what goes or is put anew, and then what is put; and the rows of what stays."
     if unknown := sorted(set(gone) - set(corpus.ids)):
@@ -53,6 +63,8 @@ def _changed(corpus: Corpus, put: Corpus, gone: Collection[str]) -> tuple[Corpus
                   pick(corpus.metadata, put.metadata)), stay
 
 # %% ../../nbs/12_deploy/changes.ipynb #ch000006
+_SINCE = " (before documents were changed)"
+
 def change_bundle(path: Path, out: Path, put: Path | None = None, delete: Collection[str] = (),
                   threads: int = 1) -> Path:
     """A bundle with documents added, updated and deleted, in a folder `out` that does not exist yet; without an untuned
@@ -68,8 +80,12 @@ def change_bundle(path: Path, out: Path, put: Path | None = None, delete: Collec
     if os.path.lexists(out):
         raise ContractError("deploy.change", f"{Path(out).name} exists", "a service may be answering from it",
                             "name a new folder")
+    if Path(path).resolve() in Path(out).resolve().parents:
+        raise ContractError("deploy.change", f"{Path(out).name} lies in the bundle", "no file may come to a bundle",
+                            "name a folder beside it")
     vectors = _stored_vectors(bundle)
     new = read_corpus(put) if put else Corpus((), (), (), ())
+    _need_plain(new, delete)
     corpus, stay = _changed(bundle.corpus, new, delete)
     if not len(corpus):
         raise ContractError("deploy.change", "no document is left", "an empty index answers nothing", "delete fewer")
@@ -77,7 +93,8 @@ def change_bundle(path: Path, out: Path, put: Path | None = None, delete: Collec
     index = faiss.read_index(str(bundle.path / "index.faiss"))
     index.reset()  # the vectors go, what was learned (the centres of the lists) stays
     index.add(np.ascontiguousarray(together))
-    facts = {**bundle.facts, "documents": len(corpus), "corpus": corpus.content}
+    gate = bundle.facts["gate"].removesuffix(_SINCE) + _SINCE
+    facts = {**bundle.facts, "documents": len(corpus), "corpus": corpus.content, "gate": gate}
     recipe = {"bundle": 1, "changed": bundle.id, "corpus": corpus.content}
     return Artifact.write(Path(out), recipe, lambda folder: _write_changed(folder, bundle, index, corpus, facts)).path
 
@@ -100,7 +117,11 @@ def _write_changed(folder: Path, bundle: Bundle, index: "faiss.Index", corpus: C
     write_text(folder / "README.md", _bundle_card(facts))
     changed = replace(bundle, path=folder, corpus=corpus, facts=facts, index=SearchIndex(index, corpus.ids, facts),
                       words=words)
-    return {**facts, "canary": ask_canary(changed)}
+    before, now = ask_canary(replace(bundle, path=folder)), ask_canary(changed)
+    if now < before - _WORSE:
+        raise ContractError("deploy.canary", f"{now:.0%} of the labelled questions are answered, before {before:.0%}",
+                            "the new documents stand before the right ones", "look at what was put")
+    return {**facts, "canary": now}
 
 # %% ../../nbs/12_deploy/changes.ipynb #ch000006b
 def _link(source: Path, target: Path) -> None:

@@ -95,7 +95,8 @@ class OnnxEncoder:
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             return cls(run, tokenizer, dict(facts["prompts"]), int(facts["dim"]))
         except Exception as error:
-            raise ContractError("deploy.encoder", f"{kind} in {folder.name}: {str(error).splitlines()[0][:200]}",
+            said = (str(error) or type(error).__name__).splitlines()[0][:200]
+            raise ContractError("deploy.encoder", f"{kind} in {folder.name}: {said}",
                                 "there is nothing to encode a question with", "write the bundle again") from None
 
     def encode(self, texts: Sequence[str], role: Role = "query", batch: int = 8) -> np.ndarray:

@@ -56,16 +56,18 @@ class Batcher:
 # %% ../../nbs/12_deploy.ipynb #dp000020
 async def encode_waiting(batcher: Batcher) -> None:
     "Encode what waits, batch after batch, until this task is cancelled."
-    while True:
-        batch = [await batcher.waiting.get()]
-        while len(batch) < batcher.limits.batch and not batcher.waiting.empty():
-            batch.append(batcher.waiting.get_nowait())
-        groups: dict[tuple, list] = {}
-        for bundle, role, text, done in batch:
-            if not done.cancelled():
-                groups.setdefault((bundle.id, role), []).append((bundle, text, done))
-        for (_, role), group in groups.items():
-            await _encode_group(batcher, role, group)
+    while True:  # nothing is kept here: a bundle that was replaced is not held until the next question
+        await _encode_batch(batcher, await batcher.waiting.get())
+
+async def _encode_batch(batcher: Batcher, first: tuple) -> None:
+    batch, groups = [first], {}
+    while len(batch) < batcher.limits.batch and not batcher.waiting.empty():
+        batch.append(batcher.waiting.get_nowait())
+    for bundle, role, text, done in batch:
+        if not done.cancelled():
+            groups.setdefault((bundle.id, role), []).append((bundle, text, done))
+    for (_, role), group in groups.items():
+        await _encode_group(batcher, role, group)
 
 # %% ../../nbs/12_deploy.ipynb #dp000020a
 async def _encode_group(batcher: Batcher, role: Role, group: list) -> None:
@@ -87,6 +89,9 @@ class Live:
     batcher: Batcher
     open: Callable[[Path], Bundle]
     ready: bool = False
+    tasks: list[asyncio.Task] = field(default_factory=list)
+    searching: int = 0
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
     searches: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "search"))
 
 class Late(Exception):
@@ -103,6 +108,15 @@ async def _in_time(live: Live, bundle: Bundle, query: str, timeout: float) -> np
         return None
 
 # %% ../../nbs/12_deploy.ipynb #dp000053
+async def _searched(live: Live, find: Callable[[], list[dict]]) -> list[dict]:
+    if live.searching >= live.batcher.limits.queue:
+        raise Busy
+    live.searching += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(live.searches, find)
+    finally:
+        live.searching -= 1
+
 async def answer(live: Live, query: str, k: int = 10, mode: Mode = "dense", keep: Mapping[str, str] | None = None,
                  timeout: float = 2.0) -> dict:
     "What the service answers, as in `POST /search`. Raises `Busy`, `Late`, and what `Bundle.search` raises."
@@ -110,7 +124,7 @@ async def answer(live: Live, query: str, k: int = 10, mode: Mode = "dense", keep
     vector = None if mode == "lexical" else await _in_time(live, bundle, query, timeout)
     degraded = vector is None and mode != "lexical"
     find = partial(bundle.search, query, k, "lexical" if degraded else mode, keep, vector)
-    answers = await asyncio.get_running_loop().run_in_executor(live.searches, find)
+    answers = await _searched(live, find)
     if degraded and not answers:
         raise Late
     return {"bundle": bundle.id, "mode": "lexical" if degraded else mode, "degraded": degraded, "answers": answers,
@@ -119,7 +133,8 @@ async def answer(live: Live, query: str, k: int = 10, mode: Mode = "dense", keep
 # %% ../../nbs/12_deploy.ipynb #dp000040
 async def change_over(live: Live, path: Path) -> str:
     "Answer from the bundle at `path` once it is opened and checked; the id of the one before."
-    new = await asyncio.to_thread(live.open, path)
-    old, live.bundle = live.bundle, new
-    live.batcher.metrics.show(new)
-    return old.id
+    async with live.changing:  # one after the other: the last that was asked for is the one that stays
+        new = await asyncio.to_thread(live.open, path)
+        before, live.bundle = live.bundle.id, new
+        live.batcher.metrics.show(new)
+    return before

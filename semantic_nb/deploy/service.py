@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib import resources
@@ -24,7 +24,8 @@ from typing import Annotated, Any, Literal
 from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from ..core import ContractError
@@ -32,10 +33,12 @@ from .bundle import Mode, filter_values, make_bundle, open_checked
 from .live import (
     Batcher, Busy, Late, Limits, Live, answer, change_over, encode_waiting)
 from .watch import Metrics, QueryLog
+from ..encoder import Role
 from ..output import printable
+from ..store import to_json
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000006
-_Query = Annotated[str, Field(min_length=1, max_length=2000)]
+_Query = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=2000)]
 
 class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -68,7 +71,8 @@ def _problem(status: int, layer: str, symptom: str, fix: str, **headers: str) ->
     return JSONResponse({"error": {"layer": layer, "symptom": symptom, "fix": fix}}, status, headers)
 
 def _refused(error: ContractError) -> JSONResponse:
-    status = 422 if error.layer in ("deploy.filter", "deploy.request") else 409
+    known = {"deploy.filter": 422, "deploy.request": 422, "deploy.base": 404}
+    status = known.get(error.layer, 409 if error.layer.startswith(("deploy.", "index.")) else 500)
     return _problem(status, error.layer, printable(error.symptom), printable(error.fix))
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000008a
@@ -76,7 +80,7 @@ def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def malformed(request: Request, error: RequestValidationError) -> JSONResponse:
         wrong = [f"{'.'.join(map(str, one['loc'][1:])) or 'body'}: {one['msg']}" for one in error.errors()[:3]]
-        return _problem(422, "deploy.request", printable("; ".join(wrong)), "see /docs of the service, or chapter 12")
+        return _problem(422, "deploy.request", printable("; ".join(wrong)), "see chapter 12")
 
     @app.exception_handler(HTTPException)
     async def known(request: Request, error: HTTPException) -> JSONResponse:
@@ -90,13 +94,10 @@ def _add_errors(app: FastAPI) -> None:
     async def busy(request: Request, error: Busy) -> JSONResponse:
         return _problem(429, "deploy.busy", "too many questions are waiting", "ask again later", **{"Retry-After": "1"})
 
+    @app.exception_handler(TimeoutError)
     @app.exception_handler(Late)
-    async def late(request: Request, error: Late) -> JSONResponse:
+    async def late(request: Request, error: Exception) -> JSONResponse:
         return _problem(503, "deploy.late", "the deadline passed before the encoder was free", "ask again later")
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        return _problem(500, "deploy.service", "the service failed at this", "its log says where", **_HEADERS)
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000010
 _PAGE = resources.files("semantic_nb.deploy").joinpath("page.html").read_text(encoding="utf-8")
@@ -142,24 +143,41 @@ class _Guard:
         metrics, path = self.live.batcher.metrics, scope["path"] if scope["path"] in _PATHS else "other"
         try:
             with metrics.in_flight.track_inprogress():
-                await self.app(scope, counted, sent)
-        finally:  # an unforeseen error passes through here, and becomes a 500 further out
+                await (_stranger(scope) or self.app)(scope, counted, sent)
+        except Exception:
+            logging.getLogger("semantic_nb").exception("an error that nobody foresaw")
+            failed = _problem(500, "deploy.service", "the service failed at this", "its log says where")
+            await failed(scope, receive, sent)
+        finally:
             metrics.requests.labels(path, str(status)).inc()
             metrics.seconds.labels(path).observe(asyncio.get_running_loop().time() - started)
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000012
 TOKEN = "SEARCH_TOKEN"  # not SEMANTIC_NB_…: those are settings
 
-async def _allowed(request: Request) -> None:
-    expected = os.environ.get(TOKEN, "")
-    given = request.headers.get("authorization", "").removeprefix("Bearer ")
-    if expected and not secrets.compare_digest(given.encode(), expected.encode()):
-        raise HTTPException(401, f"a token is wanted: Authorization: Bearer {TOKEN}")
+_OPEN = ("/", "/livez", "/readyz")  # what is asked without a token
+_HERE = ("127.0.0.1", "::1", "localhost")
+
+def _stranger(scope: Mapping) -> JSONResponse | None:
+    "The refusal of a request that may not ask: without the token, or, where there is none, under a foreign name."
+    headers, expected = Headers(scope=scope), os.environ.get(TOKEN, "")
+    if not expected and _host(headers.get("host", "")) not in _HERE:
+        return _problem(421, "deploy.host", "this service has another name", "ask it as 127.0.0.1")
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    known = scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), expected.encode())
+    if not expected or known or scope["path"] in _OPEN:
+        return None
+    return _problem(401, "deploy.token", "a token is wanted", f"Authorization: Bearer {TOKEN}",
+                    **{"WWW-Authenticate": "Bearer"})
+
+def _host(value: str) -> str:
+    "A name without its port: `localhost:8000`, `[::1]:8000`."
+    return value.partition("]")[0].lstrip("[") if value.startswith("[") else value.partition(":")[0]
 
 async def _may_change(request: Request) -> None:
-    "Who may change over: a token's owner, or where there is none this machine."
+    "Who may change over: a token's owner, or where there is none this machine, and no proxy on it."
     host = request.client.host if request.client else ""
-    if not os.environ.get(TOKEN) and host not in ("127.0.0.1", "::1"):
+    if not os.environ.get(TOKEN) and (host not in _HERE or "x-forwarded-for" in request.headers):
         raise HTTPException(403, f"only this machine may change over while {TOKEN} is not set")
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000018
@@ -173,16 +191,44 @@ def go_live(path: Path, limits: Limits = Limits(), threads: int = 1, kind: str =
 async def running(live: Live, path: Path) -> AsyncIterator[None]:
     "While the service runs: the queue is worked on, and a link is followed."
     live.batcher.metrics.show(live.bundle)
-    tasks = [asyncio.create_task(one) for one in (encode_waiting(live.batcher), follow_link(live, path))]
+    live.tasks = [asyncio.create_task(one) for one in (encode_waiting(live.batcher), follow_link(live, path))]
     live.ready = True
     try:
         yield
     finally:
         live.ready = False
-        for task in tasks:
+        for task in live.tasks:
             task.cancel()
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000019
+_LONGEST = 60.0  # seconds
+
+def _answered(content: Mapping) -> Response:
+    return Response(to_json(content, separators=(",", ":")), media_type="application/json")
+
+async def _keep(log: QueryLog, request: Request, query: str, found: Mapping) -> None:
+    "Write a question into the log; a full disk is no reason not to answer."
+    address, browser = request.client.host if request.client else "", request.headers.get("user-agent", "")
+    try:
+        await asyncio.to_thread(log.write, address, browser, query, found)
+    except OSError as error:
+        logging.getLogger("semantic_nb").warning("a question was not kept: %s", error.strerror)
+
+async def _embedded(live: Live, texts: list[str], role: Role) -> dict:
+    "Vectors of texts. Raises `ContractError` (`deploy.request`) for more texts than may wait."
+    if len(texts) > live.batcher.limits.queue:
+        raise ContractError("deploy.request", f"{len(texts)} texts, {live.batcher.limits.queue} may wait",
+                            "some would always be refused", "send fewer at once")
+    bundle = live.bundle
+    asked = [asyncio.ensure_future(live.batcher.vector(bundle, text, role)) for text in texts]
+    try:
+        async with asyncio.timeout(_LONGEST):
+            vectors = await asyncio.gather(*asked)
+    finally:
+        for one in asked:
+            one.cancel()
+    return {"bundle": bundle.id, "dim": bundle.encoder.dim, "vectors": [one.tolist() for one in vectors]}
+
 async def _compared(live: Live, query: str, k: int = 10) -> dict:
     "The answers of the untuned base and of the model. Raises `ContractError` (`deploy.base`) without a base."
     if (base := live.bundle.beside) is None:
@@ -215,28 +261,24 @@ def make_app(live: Live, path: Path, log: QueryLog | None = None) -> FastAPI:
     app = FastAPI(title="semantic-nb", lifespan=lifespan, docs_url=None, redoc_url=None, openapi_url=None)
     _add_errors(app)
     _add_state(app, live)
-    asks = [Depends(_allowed)]
 
-    @app.post("/search", dependencies=asks)
-    async def search(body: SearchBody, request: Request) -> JSONResponse:
+    @app.post("/search")
+    async def search(body: SearchBody, request: Request) -> Response:
         found = await answer(live, body.query, body.k, body.mode, body.filter, body.timeout_ms / 1000)
         if log:
-            address, browser = request.client.host if request.client else "", request.headers.get("user-agent", "")
-            log.write(address, browser, body.query, found)
-        return JSONResponse(found)
+            await _keep(log, request, body.query, found)
+        return _answered(found)
 
-    @app.post("/compare", dependencies=asks)
-    async def compare(body: CompareBody) -> JSONResponse:
-        return JSONResponse(await _compared(live, body.query, body.k))
+    @app.post("/compare")
+    async def compare(body: CompareBody) -> Response:
+        async with asyncio.timeout(_LONGEST):
+            return _answered(await _compared(live, body.query, body.k))
 
-    @app.post("/embed", dependencies=asks)
-    async def embed(body: EmbedBody) -> JSONResponse:
-        bundle = live.bundle
-        vectors = await asyncio.gather(*(live.batcher.vector(bundle, text, body.role) for text in body.texts))
-        return JSONResponse({"bundle": bundle.id, "dim": bundle.encoder.dim,
-                             "vectors": [one.tolist() for one in vectors]})
+    @app.post("/embed")
+    async def embed(body: EmbedBody) -> Response:
+        return _answered(await _embedded(live, body.texts, body.role))
 
-    @app.post("/swap", dependencies=[*asks, Depends(_may_change)])
+    @app.post("/swap", dependencies=[Depends(_may_change)])
     async def swap(body: SwapBody) -> JSONResponse:
         before = await change_over(live, Path(body.path))
         return JSONResponse({"before": before, "bundle": live.bundle.id})
@@ -249,36 +291,40 @@ def _add_state(app: FastAPI, live: Live) -> None:
     async def page() -> HTMLResponse:
         return HTMLResponse(_PAGE)
 
-    @app.get("/livez")
+    @app.api_route("/livez", methods=["GET", "HEAD"])
     async def alive() -> PlainTextResponse:
         return PlainTextResponse("ok")
 
-    @app.get("/readyz")
+    @app.api_route("/readyz", methods=["GET", "HEAD"])
     async def ready() -> PlainTextResponse:
-        return PlainTextResponse("ready" if live.ready else "not ready", 200 if live.ready else 503)
+        well = live.ready and not any(task.done() for task in live.tasks)
+        return PlainTextResponse("ready" if well else "not ready", 200 if well else 503)
 
-    @app.get("/info", dependencies=[Depends(_allowed)])
-    async def info() -> JSONResponse:
-        return JSONResponse(_info_of(live))
+    @app.get("/info")
+    async def info() -> Response:
+        return _answered(_info_of(live))
 
-    @app.get("/metrics", dependencies=[Depends(_allowed)])
+    @app.get("/metrics")
     async def metrics() -> Response:
         return Response(live.batcher.metrics.text(), media_type="text/plain; version=0.0.4")
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000016
 _EVERY, _GRACE = 1.0, 8  # seconds between two looks at a link; seconds for what is being answered at the end
+_CONNECTIONS = 4096
 
 async def follow_link(live: Live, path: Path) -> None:
     "Change over whenever the link at `path` points somewhere else."
     seen = live.bundle.path
     while True:
         await asyncio.sleep(_EVERY)
-        if (now := path.resolve()) != seen:
-            seen = now
-            try:
+        try:
+            if (now := path.resolve()) != seen:
+                seen = now
                 await change_over(live, now)
-            except ContractError as refusal:
-                logging.getLogger("semantic_nb").warning("%s is refused, the old bundle goes on: %s", now.name, refusal)
+        except ContractError as refusal:
+            logging.getLogger("semantic_nb").warning("%s is refused, the old bundle goes on: %s", now.name, refusal)
+        except Exception:  # a link in a circle, a disk that is gone: the next look may find it whole
+            logging.getLogger("semantic_nb").exception("the link could not be followed, the old bundle goes on")
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000016a
 def serve(path: Path | None = None, host: str = "127.0.0.1", port: int = 8000, limits: Limits = Limits(),
@@ -296,11 +342,13 @@ def serve(path: Path | None = None, host: str = "127.0.0.1", port: int = 8000, l
         log.forget()
     logging.getLogger("semantic_nb").warning("%s on http://%s:%d", live.bundle.facts["name"], host, port)
     uvicorn.run(make_app(live, path, log), host=host, port=port, log_level="warning", access_log=False,
-                server_header=False, timeout_graceful_shutdown=_GRACE, h11_max_incomplete_event_size=64 * 2**10)
+                http="h11", ws="none", limit_concurrency=_CONNECTIONS, server_header=False,
+                timeout_graceful_shutdown=_GRACE, h11_max_incomplete_event_size=64 * 2**10)
 
 # %% ../../nbs/12_deploy/service.ipynb #sv000016b
 def ask_to_swap(address: str, path: Path) -> dict:
     "Tell a running service to change over; its answer. Raises `ContractError` (`deploy.swap`) if it refuses."
+    from http.client import HTTPException as HTTPException_
     from urllib.error import HTTPError
     from urllib.request import Request as Asked, urlopen
     token = os.environ.get(TOKEN)
@@ -310,8 +358,14 @@ def ask_to_swap(address: str, path: Path) -> dict:
         with urlopen(Asked(f"{address.rstrip('/')}/swap", body, headers), timeout=120) as answer:
             return json.load(answer)
     except HTTPError as refusal:
-        said = json.load(refusal)["error"]
+        try:
+            said = json.load(refusal)["error"]
+        except (ValueError, KeyError, TypeError):
+            said = {"symptom": f"{address} says {refusal.code}", "fix": "ask the service itself, not a proxy"}
         raise ContractError("deploy.swap", said["symptom"], "the old bundle goes on", said["fix"]) from None
-    except (OSError, ValueError) as error:
+    except TimeoutError:
+        raise ContractError("deploy.swap", f"{address} did not answer in time", "it may still change over",
+                            "look at /info, which says what answers") from None
+    except (OSError, ValueError, HTTPException_) as error:
         raise ContractError("deploy.swap", f"{address}: {getattr(error, 'reason', error)}", "nothing has changed",
                             "check address and port: semantic-nb serve says them") from None

@@ -7,7 +7,7 @@ __all__ = ['QueryLog', 'Metrics', 'read_log', 'watch_log']
 
 # %% ../../nbs/12_deploy/watch.ipynb #wa000003
 import hashlib
-import json
+import os
 import secrets
 import time
 from collections import Counter as Counted
@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING
 from ..data.clicks import NAME_MATCH, name_match
 from ..data.near_copies import canonical_text
 from ..data.records import Finding
-from ..data.rows import Text, read_rows, typed_rows
+from ..data.rows import MaybeText, Text, read_rows, typed_rows
+from ..store import to_json
 from ..validate.confidence import Questions, drift
 
 if TYPE_CHECKING:
@@ -37,14 +38,15 @@ class QueryLog:
 
     def write(self, address: str, browser: str, query: str, found: Mapping) -> None:
         "Append a line, and delete what is too old."
-        session = hashlib.sha256(f"{self.salt} {address} {browser}".encode()).hexdigest()[:12]
-        line = {"time": round(time.time(), 1), "session": session, "query": query, "mode": found["mode"],
+        today = date.today().isoformat()
+        session = hashlib.sha256(f"{self.salt} {today} {address} {browser}".encode()).hexdigest()[:12]
+        line = {"hour": int(time.time() // 3600), "session": session, "query": query, "mode": found["mode"],
                 "bundle": found["bundle"], "answers": [answer["id"] for answer in found["answers"]]}
-        path = self.folder / f"queries-{date.today().isoformat()}.jsonl"
+        path = self.folder / f"queries-{today}.jsonl"
         fresh = not path.exists()
         self.folder.mkdir(parents=True, exist_ok=True)
-        with open(path, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "wb") as file:
+            file.write(to_json(line).encode() + b"\n")
         if fresh:
             self.forget()
 
@@ -85,8 +87,10 @@ class Metrics:
 # %% ../../nbs/12_deploy/watch.ipynb #wa000010
 def read_log(paths: Iterable[Path]) -> list[dict]:
     "The lines of query logs: session, query, answers. Raises as `typed_rows`."
-    return [row for path in paths for row in typed_rows(read_rows(path), {"query": Text, "session": Text}, path.name,
+    kinds = {"query": MaybeText, "session": Text, "answers": list[str]}
+    rows = [row for path in paths for row in typed_rows(read_rows(path), kinds, path.name,
                                                         "give a log that semantic-nb serve --log wrote")]
+    return [row for row in rows if row["query"].strip()]
 
 # %% ../../nbs/12_deploy/watch.ipynb #wa000010a
 def watch_log(rows: Sequence[Mapping], spec: "PipelineSpec | None" = None, most: int = 20) -> list[Finding]:
@@ -105,7 +109,7 @@ def watch_log(rows: Sequence[Mapping], spec: "PipelineSpec | None" = None, most:
     test = domain.splits[domain.spec.validation.test]
     drifted = drift(*(Questions.of(texts, base, domain.corpus) for texts in (list(test.queries.values()), questions)))
     known = {canonical_text(text) for split in domain.splits.values() for text in split.queries.values()}
-    far = [row["query"] for row in drifted.rows if "query" in row]
+    far = [questions[row["number"]] for row in drifted.rows]
     label = [query for query in dict.fromkeys([*far, *questions]) if canonical_text(query) not in known][:most]
     evidence = (f"{len(rows)} questions of {len({row['session'] for row in rows})} sessions, {len(asked)} different; "
                 f"{len(names)} only name a document")

@@ -47,3 +47,15 @@ def test_metrics_of_two_services_are_apart():
     one, other = Metrics(), Metrics()
     one.requests.labels("/search", "200").inc()
     assert b'requests_total{path="/search",status="200"} 1.0' in one.text() and b"/search" not in other.text()
+
+
+def test_what_the_service_writes_is_what_watch_reads(tmp_path, spec):
+    log = QueryLog(tmp_path)
+    for query in ("how do I get rid of blanks", " ", "how do I get rid of blanks", "what is a harbour"):
+        log.write("10.0.0.1", "a browser", query, {"mode": "dense", "bundle": "b", "answers": [{"id": "sort_tables"}]})
+    path, = tmp_path.glob("*.jsonl")
+    assert path.stat().st_mode & 0o077 == 0 and "10.0.0.1" not in path.read_text()
+    asked, drifted = watch_log(read_log([path]), spec)
+    assert {row["query"] for row in asked.rows} == {"how do I get rid of blanks", "what is a harbour"}
+    far = [row["text"] for row in drifted.rows]
+    assert far == [] or asked.rows[0]["query"] == far[0]
