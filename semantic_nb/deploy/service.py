@@ -25,7 +25,6 @@ from fastapi import Depends, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
 from ..core import ContractError
@@ -160,11 +159,11 @@ _HERE = ("127.0.0.1", "::1", "localhost")
 
 def _stranger(scope: Mapping) -> JSONResponse | None:
     "The refusal of a request that may not ask: without the token, or, where there is none, under a foreign name."
-    headers, expected = Headers(scope=scope), os.environ.get(TOKEN, "")
-    if not expected and _host(headers.get("host", "")) not in _HERE:
+    headers, expected = dict(scope["headers"]), os.environ.get(TOKEN, "")
+    if not expected and _host(headers.get(b"host", b"").decode("latin-1")) not in _HERE:
         return _problem(421, "deploy.host", "this service has another name", "ask it as 127.0.0.1")
-    scheme, _, given = headers.get("authorization", "").partition(" ")
-    known = scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), expected.encode())
+    scheme, _, given = headers.get(b"authorization", b"").partition(b" ")
+    known = scheme.lower() == b"bearer" and secrets.compare_digest(given, expected.encode())
     if not expected or known or scope["path"] in _OPEN:
         return None
     return _problem(401, "deploy.token", "a token is wanted", f"Authorization: Bearer {TOKEN}",
@@ -204,7 +203,11 @@ async def running(live: Live, path: Path) -> AsyncIterator[None]:
 _LONGEST = 60.0  # seconds
 
 def _answered(content: Mapping) -> Response:
-    return Response(to_json(content, separators=(",", ":")), media_type="application/json")
+    try:
+        text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except ValueError:  # metadata with a number that JSON does not know
+        text = to_json(content)
+    return Response(text, media_type="application/json")
 
 async def _keep(log: QueryLog, request: Request, query: str, found: Mapping) -> None:
     "Write a question into the log; a full disk is no reason not to answer."
