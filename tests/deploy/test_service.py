@@ -209,3 +209,19 @@ def test_the_log_keeps_a_hash_of_who_asked(bundle_folder, tmp_path):
         ask(address, "how to sort a list")
     line, = [json.loads(line) for path in (tmp_path / "log").iterdir() for line in path.read_text().splitlines()]
     assert line["query"] == "how to sort a list" and "127.0.0.1" not in json.dumps(line) and len(line["session"]) == 12
+
+
+def test_a_service_killed_while_it_changes_over_starts_again_from_either(bundle_folder, tmp_path):
+    other = other_bundle(bundle_folder, tmp_path)
+    for wait in (0.02, 0.2):
+        with running(bundle_folder) as (process, address):
+            swapping = threading.Thread(target=lambda: subprocess.run(
+                [sys.executable, "-m", "semantic_nb", "swap", address, str(other)], capture_output=True))
+            swapping.start()
+            time.sleep(wait)
+            process.send_signal(signal.SIGKILL)
+            swapping.join()
+        for path in (bundle_folder, other):
+            assert open_bundle(path).search("how to sort tables", 1)
+    with running(other) as (_, address):
+        assert ask(address, "how to sort tables").json()["bundle"] == open_bundle(other).id
