@@ -196,8 +196,10 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _compare(folder: Path) -> tuple[list[str], dict]:
     "The names of the files that are not what the manifest says, and the manifest."
-    text = (folder / "manifest.json").read_text(encoding="utf-8")  # first: a folder without one is not read at all
-    found, manifest = _hashes(folder), json.loads(text)
+    if not (path := folder / "manifest.json").is_file():  # first: a folder without one is not read at all
+        raise FileNotFoundError(errno.ENOENT, "no file", str(path))
+    found, text = _hashes(folder), path.read_text(encoding="utf-8")
+    manifest = json.loads(text)
     recipe, files = manifest["recipe"], manifest["files"]
     named = re.fullmatch(r".+-([0-9a-f]{16})", folder.name)
     if text != _manifest(recipe, manifest["facts"], files) or named and named[1] != fingerprint(recipe):
