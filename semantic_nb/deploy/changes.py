@@ -51,6 +51,7 @@ def _need_plain(new: Corpus, delete: Collection[str]) -> None:
         raise ContractError("deploy.change", wrong, "the old version would stay and be found",
                             "give texts, or delete the ids")
 
+# %% ../../nbs/12_deploy/changes.ipynb #d862dd8e
 def _changed(corpus: Corpus, put: Corpus, gone: Collection[str]) -> tuple[Corpus, list[int]]:
     "The corpus without what goes or is put anew, and then what is put; and the rows of what stays."
     if unknown := sorted(set(gone) - set(corpus.ids)):
@@ -65,6 +66,7 @@ def _changed(corpus: Corpus, put: Corpus, gone: Collection[str]) -> tuple[Corpus
 # %% ../../nbs/12_deploy/changes.ipynb #ch000006
 _SINCE = " (before documents were changed)"
 
+# %% ../../nbs/12_deploy/changes.ipynb #d92d4d4a
 def change_bundle(path: Path, out: Path, put: Path | None = None, delete: Collection[str] = (),
                   threads: int = 1) -> Path:
     """A bundle with documents added, updated and deleted, in a folder `out` that does not exist yet; without an untuned

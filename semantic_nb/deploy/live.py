@@ -117,6 +117,7 @@ async def _searched(live: Live, find: Callable[[], list[dict]]) -> list[dict]:
     finally:
         live.searching -= 1
 
+# %% ../../nbs/12_deploy.ipynb #57e0e0c9
 async def answer(live: Live, query: str, k: int = 10, mode: Mode = "dense", keep: Mapping[str, str] | None = None,
                  timeout: float = 2.0) -> dict:
     "What the service answers, as in `POST /search`. Raises `Busy`, `Late`, and what `Bundle.search` raises."
