@@ -27,7 +27,7 @@ from ..data.rows import judgment_file
 from .encoders import _FILES, OnnxEncoder, encoder_gate, export_encoder, write_int8
 from ..index import SearchIndex, _check_answers, _check_metric_and_ids, set_effort
 from ..lexical import WordIndex, fuse
-from ..measure import Run
+from ..measure import Run, as_run
 from ..store import Artifact, fingerprint, read_object, write_json, write_text
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def _write_base(folder: Path, corpus: Corpus, spec: "PipelineSpec") -> None:
 _FROM_INDEX = ("dim", "similarity", "type", "effort", "corpus")
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000009a
-def _write_bundle(folder: Path, served: "Served", facts: dict, spec: "PipelineSpec", base: bool, int8: bool) -> dict:
-    dev = _dev_questions(spec)
+def _write_bundle(folder: Path, served: "Served", facts: dict, spec: "PipelineSpec", dev: Judged, base: bool,
+                  int8: bool) -> dict:
     export_encoder(served.model, folder, facts["dim"])
     write_json(folder / "canary.json", _canaries(dev, served.corpus))
     for name in ("index.faiss", "probe.json"):
@@ -113,16 +113,16 @@ def make_bundle(out: Path | None = None, spec: "PipelineSpec | None" = None, lic
     spec = spec or load_spec()
     served, model = open_run(spec), read_object(run_folder(spec) / "served.json")["model"]
     gate = Artifact.open(Settings.current().store / model, "model").manifest["facts"]["gate"]
-    facts, canaries = _facts_of(spec, served, gate, licence), _canaries(_dev_questions(spec), served.corpus)
+    facts, dev = _facts_of(spec, served, gate, licence), _dev_questions(spec)
     recipe = {"bundle": 1, "index": served.index.facts, "facts": facts | {"made": ""}, "base": base, "int8": int8,
-              "asked": fingerprint([canaries, served.corpus.metadata])}
+              "asked": fingerprint([_canaries(dev, served.corpus), served.corpus.metadata])}
     path = Path(out) if out else run_folder(spec) / f"bundle-{fingerprint(recipe)}"
     if os.path.lexists(path) and not out:
         return Artifact.open(path, "deploy").path
     if os.path.lexists(path):
         raise ContractError("deploy.bundle", f"{path.name} exists", "a service may be answering from it",
                             "name a new folder; a running service changes over by semantic-nb swap")
-    write = partial(_write_bundle, served=served, facts=facts, spec=spec, base=base, int8=int8)
+    write = partial(_write_bundle, served=served, facts=facts, spec=spec, dev=dev, base=base, int8=int8)
     return Artifact.write(path, recipe, write).path
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000011
@@ -171,8 +171,7 @@ class Bundle:
         depth, runs = k if mode != "hybrid" else max(k, _DEPTH), []
         if mode != "lexical":
             vector = self.encoder.encode([query])[0] if vector is None else vector
-            scores, found = filtered_search(self.index, vector[None], depth, rows)
-            runs.append({"": {self.index.ids[row]: float(s) for s, row in zip(scores[0], found[0]) if row >= 0}})
+            runs.append(as_run([""], self.index.ids, *filtered_search(self.index, vector[None], depth, rows)))
         if mode != "dense":
             runs.append(self.words.run({"": query}, depth, rows))
         hits = (fuse(*runs, k=k) if mode == "hybrid" else runs[0])[""]
@@ -228,9 +227,7 @@ def filtered_search(index: SearchIndex, queries: np.ndarray, k: int,
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000028
 def _run_of(encoder: OnnxEncoder, index: SearchIndex, judged: Judged, k: int) -> Run:
-    scores, rows = index.search(encoder.encode(list(judged.queries.values())), k)
-    return {query: {index.ids[row]: float(score) for score, row in zip(*hits) if row >= 0}
-            for query, *hits in zip(judged.queries, scores, rows)}
+    return as_run([*judged.queries], index.ids, *index.search(encoder.encode(list(judged.queries.values())), k))
 
 def _try_int8(folder: Path, index: SearchIndex, dev: Judged, spec: "PipelineSpec") -> str:
     "Write an int8 encoder, keep it if it passes the gate, and say what the gate found."

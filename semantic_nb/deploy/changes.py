@@ -18,7 +18,7 @@ import numpy as np
 
 from ..core import ContractError
 from ..data.records import Corpus, Finding, read_corpus, write_corpus
-from .bundle import _WORSE, Bundle, _bundle_card, _write_words, ask_canary, open_bundle
+from .bundle import _FILES, _WORSE, Bundle, _bundle_card, _write_words, ask_canary, open_bundle
 from ..index import SearchIndex, _probe_answers, set_effort
 from ..lexical import WordIndex
 from ..measure import _tied_rows
@@ -103,7 +103,7 @@ def change_bundle(path: Path, out: Path, put: Path | None = None, delete: Collec
 # %% ../../nbs/12_deploy/changes.ipynb #ch000006a
 def _write_changed(folder: Path, bundle: Bundle, index: "faiss.Index", corpus: Corpus, facts: dict) -> dict:
     import faiss
-    for name in ("encoder.onnx", "encoder.int8.onnx", "tokenizer.json", "encoder.json"):
+    for name in {*_FILES.values(), "tokenizer.json", "encoder.json"}:
         if (bundle.path / name).is_file():
             _link(bundle.path / name, folder / name)
     faiss.write_index(index, str(folder / "index.faiss"))

@@ -91,7 +91,7 @@ class OnnxEncoder:
         from tokenizers import Tokenizer
         facts = read_object(folder / "encoder.json")
         try:
-            run = _RUNNERS[kind](folder / _FILES.get(kind, "encoder.onnx"), threads)
+            run = _RUNNERS[kind](folder / _FILES[kind], threads)
             tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
             return cls(run, tokenizer, dict(facts["prompts"]), int(facts["dim"]))
         except Exception as error:
@@ -138,7 +138,7 @@ def _openvino(path: Path, threads: int) -> Callable[[dict], np.ndarray]:
     return run
 
 _RUNNERS = {"onnx": _onnxruntime, "int8": _onnxruntime, "openvino": _openvino}
-_FILES = {"int8": "encoder.int8.onnx"}
+_FILES = {"onnx": "encoder.onnx", "int8": "encoder.int8.onnx", "openvino": "encoder.onnx"}
 
 # %% ../../nbs/12_deploy/encoders.ipynb #en000016
 _SAME = 0.9999

@@ -70,6 +70,7 @@ _HEADERS = {"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Ref
             "Cache-Control": "no-store", "Content-Security-Policy":
             f"default-src 'none'; script-src {_sources('script')}; style-src {_sources('style')}; connect-src 'self'; "
             "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}
+_RAW_HEADERS = [(name.lower().encode(), value.encode()) for name, value in _HEADERS.items()]
 
 # %% ../../nbs/12_deploy/guard.ipynb #gd000005
 _PATHS = ("/search", "/compare", "/embed", "/swap", "/info", "/metrics", "/livez", "/readyz", "/")
@@ -98,8 +99,7 @@ class _Guard:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                ours = ((name.lower().encode(), value.encode()) for name, value in _HEADERS.items())
-                message["headers"] = [*message["headers"], *ours]
+                message["headers"] = [*message["headers"], *_RAW_HEADERS]
             await send(message)
         metrics, path = self.live.batcher.metrics, scope["path"] if scope["path"] in _PATHS else "other"
         try:

@@ -24,7 +24,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from ..core import ContractError
 from .bundle import Mode, filter_values, make_bundle, open_checked
-from .guard import _PAGE, TOKEN, _add_errors, _Guard, _may_change
+from .guard import _HERE, _PAGE, TOKEN, _add_errors, _Guard, _may_change
 from .live import Batcher, Limits, Live, answer, change_over, encode_waiting
 from .watch import Metrics, QueryLog
 from ..encoder import Role
@@ -215,7 +215,7 @@ def serve(path: Path | None = None, host: str = "127.0.0.1", port: int = 8000, l
     `ContractError`: `deploy.token` for another address than this machine's without a token; as `open_checked`."""
     sys.modules.setdefault("numba", None)  # bm25s would load it, to search many questions at once: 60 MiB
     import uvicorn
-    if host not in ("127.0.0.1", "localhost", "::1") and not os.environ.get(TOKEN):
+    if host not in _HERE and not os.environ.get(TOKEN):
         raise ContractError("deploy.token", f"{host} can be reached from elsewhere, and {TOKEN} is not set",
                             "anybody could read every document", f"set {TOKEN}, or serve on 127.0.0.1")
     path = Path(path or make_bundle())

@@ -69,9 +69,9 @@ def measured(kinds: Sequence[str], folder: Path, model: str, questions: Sequence
 
 def rows_of(found: dict[str, dict], ids: Sequence[str], judged, metric: str) -> list[dict]:
     "The table: costs, overlap with torch's answers, and the metric beside torch's."
-    from semantic_nb.measure import compare, per_query
-    runs = {kind: {q: {ids[row]: score for row, score in zip(*hits) if row >= 0}
-                   for q, *hits in zip(judged.queries, one["rows"], one["scores"])} for kind, one in found.items()}
+    from semantic_nb.measure import as_run, compare, per_query
+    runs = {kind: as_run([*judged.queries], ids, np.array(one["scores"]), np.array(one["rows"]))
+            for kind, one in found.items()}
     exact, table = per_query(metric, runs["torch"], judged), []
     for kind, one in found.items():
         overlap = np.mean([len(set(a) & set(b)) / len(b) for a, b in zip(one["rows"], found["torch"]["rows"])])
