@@ -1064,6 +1064,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'semantic_nb/scale/shards.py'),
                                           'semantic_nb.scale.shards.VectorShards.__len__': ( '13_scale/shards.html#vectorshards.__len__',
                                                                                              'semantic_nb/scale/shards.py'),
+                                          'semantic_nb.scale.shards.VectorShards.at': ( '13_scale/shards.html#vectorshards.at',
+                                                                                        'semantic_nb/scale/shards.py'),
                                           'semantic_nb.scale.shards.VectorShards.folder': ( '13_scale/shards.html#vectorshards.folder',
                                                                                             'semantic_nb/scale/shards.py'),
                                           'semantic_nb.scale.shards.VectorShards.read': ( '13_scale/shards.html#vectorshards.read',

@@ -200,9 +200,9 @@ def build_on_disk(model: Encoder, vectors: VectorShards, spec: IndexSpec, questi
 
 def _need_same(model: Encoder, vectors: VectorShards, spec: IndexSpec) -> None:
     if spec.dim != vectors.dim:
-        raise ContractError("index.dim", f"the spec says {spec.dim} dimensions, the vectors have {vectors.dim}",
-                            "every query would be refused", "encode the shards at this size")
-    if (mark := vector_mark(model, vectors.dim)) != vectors.mark:
+        raise ContractError("index.dim", f"the spec says {spec.dim} dimensions, the vectors are read at {vectors.dim}",
+                            "every query would be refused", f"vectors.at({spec.dim}), or encode at this size")
+    if (mark := vector_mark(model, vectors.width)) != vectors.mark:
         raise ContractError("scale.model", f"the vectors were made by model {vectors.mark}, this is {mark}",
                             "the effort would be tuned on questions of another model", "encode the shards with it")
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ import numpy as np
 
 from ..core import ContractError
 from ..data.records import Corpus, read_corpus
-from ..encoder import Encoder, encode, encoder_identity
+from ..encoder import Encoder, encode, encoder_identity, truncate
 from ..store import file_hash, fingerprint, read_object, write_json, written_aside
 
 if TYPE_CHECKING:
@@ -162,23 +162,24 @@ def encode_shards(model: Encoder, shards: Shards, dim: int, progress: bool = Tru
     Raises:
         ContractError: `scale.shard` if a file of texts is not what was cut; as `encode`."""
     from tqdm.auto import tqdm
-    mark = vector_mark(model, dim)
-    todo = missing_shards(shards, mark)
+    todo = missing_shards(shards, vector_mark(model, dim))
     total = sum(shards.counts)
     done = total - sum(shards.counts[int(source.stem)] for source, _ in todo)
     with tqdm(total=total, initial=done, unit="texts", disable=not (progress and todo)) as bar:
         for source, target in todo:
             shards.read(int(source.stem))
             bar.update(encode_shard(model, source, target, dim))
-    return open_vectors(shards, mark, dim)
+    return open_vectors(model, shards, dim)
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000025
 @dataclass(frozen=True)
 class VectorShards:
-    "The vectors of a corpus in parts; `mark` names model and size."
+    "The vectors of a corpus in parts, `width` numbers each on the disk, read at `dim`; `mark` names model and width."
     shards: Shards
     mark: str
+    width: int
     dim: int
+    similarity: str = "cosine"
 
     @property
     def folder(self) -> Path:
@@ -187,12 +188,19 @@ class VectorShards:
     def __len__(self) -> int:
         return len(self.shards)
 
+    def at(self, dim: int) -> "VectorShards":
+        "The same vectors, read at another size that the model was trained for. Raises `ContractError` (`index.dim`)."
+        if not 1 <= dim <= self.width:
+            raise ContractError("index.dim", f"{dim} of {self.width} numbers", "what is not on the disk cannot be read",
+                                f"choose 1 to {self.width}, or encode at {dim}")
+        return replace(self, dim=dim)
+
     def read(self, number: int) -> tuple[list[str], np.ndarray]:
-        """Ids and vectors, float32 of shape (n, dim), of one part. Raises `ContractError`: `scale.shard` for a file that
-        is damaged or of other texts, `scale.model` for one of another model or size."""
+        """Ids and vectors, float32 of shape (n, dim), of one part. Raises `ContractError`: `scale.shard` for a file
+        that is damaged or of other texts, `scale.model` for one of another model or size."""
         table = _read_vectors(self.folder / f"{number:05}.parquet", self.mark, self.shards.hashes[number])
-        vectors = table["vector"].combine_chunks().values.to_numpy().reshape(-1, self.dim)
-        return table["id"].to_pylist(), vectors
+        vectors = table["vector"].combine_chunks().values.to_numpy().reshape(-1, self.width)
+        return table["id"].to_pylist(), truncate(vectors, self.dim, self.similarity)
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000026
 def _read_vectors(path: Path, mark: str, texts: str) -> "pyarrow.Table":
@@ -214,12 +222,13 @@ def _damaged(path: Path, what: str) -> ContractError:
                          "remove the file and encode again; the other parts stay as they are")
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000027
-def open_vectors(shards: Shards, mark: str, dim: int) -> VectorShards:
-    "The vectors of all parts. Raises `ContractError`: `scale.shard` if some are missing."
+def open_vectors(model: Encoder, shards: Shards, dim: int) -> VectorShards:
+    "The vectors of all parts that `model` made at `dim`. Raises `ContractError`: `scale.shard` if some are missing."
+    mark = vector_mark(model, dim)
     if missing := missing_shards(shards, mark):
         raise ContractError("scale.shard", f"{len(missing)} of {len(shards)} parts have no vectors of model {mark}",
                             "their documents would never be found", "encode_shards(model, shards, dim)")
-    vectors = VectorShards(shards, mark, dim)
+    vectors = VectorShards(shards, mark, dim, dim, model.similarity_fn_name)
     for half in vectors.folder.glob(".*"):  # of a program that was killed while it wrote
         half.unlink()
     return vectors
