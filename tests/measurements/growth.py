@@ -1,0 +1,219 @@
+"""What a search costs as documents become more: seconds, bytes, memory and recall from 10,000 to a million and beyond.
+
+    python tests/measurements/growth.py [--most 1000000]        a million real sentences; some hours for the first time
+    python tests/measurements/growth.py --most 10000000         copies with noise beyond what there is of real ones
+
+The texts are the sentences of docstrings, comments and documentation in the packages that are installed beside this
+project, each once, in an order by hash, so that fewer are a part of more. They are encoded once, in parts, by the model
+that the last run serves, at its full size: a run that was interrupted goes on. Beyond the real ones, vectors are copies
+of real ones with noise (mean cosine to the original: `noise_cosine` in the file). Recall is that of the written dev
+questions against exact search. A time is the computing time of one thread, one question at a time, in turns with a flat
+search; `seconds` of a build are those of the clock. Writes `growth.json` beside the spec, after each row.
+"""
+from __future__ import annotations
+
+import argparse
+import ast
+import io
+import json
+import math
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import sysconfig
+import time
+import tokenize
+import warnings
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+from itertools import product
+from pathlib import Path
+
+import faiss
+import numpy as np
+import psutil
+
+from cost import in_turns
+from measured_on import measured_on
+from semantic_nb.core import Settings
+from semantic_nb.data.domain import load_domain
+from semantic_nb.encoder import Encoder, encode, load_encoder
+from semantic_nb.model import train
+from semantic_nb.scale.ondisk import _quiet, _read_names, build_on_disk
+from semantic_nb.scale.shards import VectorShards, encode_shards, split_corpus
+from semantic_nb.spec import load_spec
+from semantic_nb.store import read_object, write_json, written_aside
+
+TYPES = ("flat", "ivf", "ivfpq", "hnsw")
+PART, TOKENS, K = 10_000, 64, 10
+NOISE = 0.5
+COSINE = 1 / math.sqrt(1 + NOISE**2)  # of a vector of length one to itself with noise of length NOISE
+SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z])|\n\s*\n")
+
+
+def pieces(source: str) -> Iterator[str]:
+    "Docstrings and comments of a Python file; lines of comments that follow each other are one text."
+    with warnings.catch_warnings(), suppress(SyntaxError, ValueError, RecursionError):
+        warnings.simplefilter("ignore")
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Module)):
+                yield ast.get_docstring(node) or ""
+    lines: list[str] = []
+    with suppress(tokenize.TokenError, SyntaxError):
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                lines.append(token.string.lstrip("#! "))
+            elif token.type not in (tokenize.NL, tokenize.NEWLINE):
+                yield " ".join(lines)
+                lines = []
+
+
+def sentences_of(text: str) -> Iterator[str]:
+    "Sentences of at least four words and mostly letters, at most 400 characters of each."
+    for part in SENTENCE.split(text):
+        words = part.split()
+        line = " ".join(words)[:400]
+        if len(words) >= 4 and sum(map(str.isalpha, line)) > 0.6 * len(line):
+            yield line
+
+
+def collect(site: Path, target: Path, most: int) -> int:
+    "Write up to `most` sentences as a corpus file; how many there are."
+    found: dict[bytes, str] = {}
+    for path in sorted((*site.rglob("*.py"), *site.rglob("*.rst"), *site.rglob("*.md"), *site.rglob("METADATA"))):
+        with suppress(UnicodeDecodeError, OSError):
+            source = path.read_text(encoding="utf-8")
+            for text in pieces(source) if path.suffix == ".py" else [source]:
+                for line in sentences_of(text):
+                    found.setdefault(blake2b(line.encode(), digest_size=8).digest(), line)
+    with written_aside(target) as aside, open(aside, "w", encoding="utf-8") as file:
+        for key in sorted(found)[:most]:
+            file.write(json.dumps({"_id": key.hex(), "text": found[key]}, ensure_ascii=False) + "\n")
+    return min(most, len(found))
+
+
+def encoded(most: int) -> tuple[VectorShards, Encoder, list[str]]:
+    "The vectors of the real sentences, the model that made them, and the questions that the effort is tuned on."
+    spec = load_spec()
+    domain = load_domain(spec)
+    trained = train(domain)
+    model = load_encoder(trained.path, spec.model.model_copy(update={"max_tokens": TOKENS}))
+    folder = Settings.current().runs_dir / "growth"
+    if not (folder / "corpus.jsonl").is_file():
+        collect(Path(sysconfig.get_path("purelib")), folder / "corpus.jsonl", most)
+    shards = split_corpus(folder / "corpus.jsonl", folder / "shards", PART)
+    dev = domain.splits[spec.validation.dev]
+    return encode_shards(model, shards, spec.model.dims[0]), model, list(dev.queries.values())
+
+
+@dataclass(frozen=True)
+class Noisy(VectorShards):
+    "The parts of `VectorShards`, and then the same ones again with noise, as often as it takes."
+    real: int = 0
+
+    def read(self, number: int) -> tuple[list[str], np.ndarray]:
+        ids, vectors = super().read(number % self.real)
+        if number < self.real:
+            return ids, vectors
+        noise = np.random.default_rng(number).normal(size=vectors.shape).astype("float32")
+        vectors = vectors + NOISE * noise / np.sqrt(self.dim)
+        copy = number // self.real
+        return [f"{id}-{copy}" for id in ids], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def first(vectors: VectorShards, n: int) -> VectorShards:
+    "The first `n` vectors, as parts; copies with noise beyond the real ones."
+    shards, real = vectors.shards, len(vectors)
+    numbers = [number % real for number in range(math.ceil(n / PART))]
+    counts, hashes = (tuple(column[number] for number in numbers) for column in (shards.counts, shards.hashes))
+    fewer = replace(shards, counts=counts, hashes=hashes)
+    if len(numbers) <= real:
+        return replace(vectors, shards=fewer)
+    return Noisy(fewer, vectors.mark, vectors.width, vectors.dim, vectors.similarity, real)
+
+
+def resident() -> float:
+    "MiB of this process in memory."
+    return psutil.Process().memory_info().rss / 2**20
+
+
+def one_by_one(index: faiss.Index, queries: np.ndarray) -> None:
+    for row in range(len(queries)):
+        index.search(queries[row:row + 1], K)
+
+
+def row_of(kind: str, n: int, dim: int, target: float) -> dict:
+    "Build an index, open it, ask it: what that costs. Runs in a process of its own, for its memory."
+    spec = load_spec()
+    stored, model, questions = encoded(n)
+    vectors = first(stored.at(dim), n)
+    section = spec.index.model_copy(update={"type": kind, "dim": dim, "nlist": None, "recall_target": target})
+    folder = Settings.current().runs_dir / "growth" / f"{kind}-{n}-{dim}"
+    shutil.rmtree(folder, ignore_errors=True)
+    before, began = resident(), time.perf_counter()
+    index = build_on_disk(model, vectors, section, questions, K, folder)
+    seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
+    alone = subprocess.run([sys.executable, __file__, "--opened", str(folder)], check=True, stdout=subprocess.PIPE)
+    faiss.omp_set_num_threads(1)
+    queries, flat = encode(model, questions, "query", dim), faiss.IndexFlatIP(dim)
+    for number in range(len(vectors)):
+        flat.add(vectors.read(number)[1])
+    timed = in_turns(lambda: one_by_one(index.index, queries), lambda: one_by_one(flat, queries), 5, time.process_time)
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.name in ("index.faiss", "lists.ivfdata"))
+    shutil.rmtree(folder)
+    return {"type": kind, "documents": sum(vectors.shards.counts), "dim": dim, "real": min(n, sum(stored.shards.counts)),
+            "recall": index.facts["recall"], "effort": index.facts["effort"], "build_s": seconds, "peak_mib": peak,
+            "bytes": size, "opened_mib": float(alone.stdout), "ms": 1000 * timed["first_s"] / len(queries),
+            "flat_ms": 1000 * timed["second_s"] / len(queries), "faster": 1 / timed["ratio"]}
+
+
+def opened(folder: Path) -> float:
+    "MiB that an opened index adds to a process, before the first question."
+    before = resident()
+    lists = (folder / "lists.ivfdata").is_file()
+    flag = faiss.IO_FLAG_ONDISK_SAME_DIR if lists else faiss.IO_FLAG_MMAP_IFC
+    with _quiet():
+        index = faiss.read_index(str(folder / "index.faiss"), flag)
+    names = _read_names(folder / "ids.arrow")
+    assert index.ntotal == len(names)
+    return resident() - before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--most", type=int, default=1_000_000, help="documents of the largest index")
+    parser.add_argument("--dim", type=int, default=128)
+    parser.add_argument("--target", type=float, default=0.95, help="recall@10 that the effort is tuned to")
+    parser.add_argument("--row", nargs=2, metavar=("TYPE", "N"), help=argparse.SUPPRESS)
+    parser.add_argument("--opened", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.opened:
+        print(opened(arguments.opened))
+    elif arguments.row:
+        print(json.dumps(row_of(arguments.row[0], int(arguments.row[1]), arguments.dim, arguments.target)))
+    else:
+        measure(arguments.most, arguments.dim, arguments.target)
+
+
+def measure(most: int, dim: int, target: float) -> None:
+    path = load_spec().folder / "growth.json"
+    encoded(most)
+    rows = read_object(path).get("rows", [])
+    for n, kind in product([10**power for power in range(4, 9) if 10**power <= most], TYPES):
+        if kind == "hnsw" and n > 10**6:
+            continue
+        command = [sys.executable, __file__, "--row", kind, str(n), "--dim", str(dim), "--target", str(target)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        found = json.loads(done.stdout) if done.returncode == 0 else {"type": kind, "documents": n, "failed": True}
+        rows = [row for row in rows if (row["type"], row["documents"]) != (kind, found["documents"])] + [found]
+        print(found, file=sys.stderr, flush=True)
+        write_json(path, {"dim": dim, "k": K, "recall_target": target, "max_tokens": TOKENS, "noise_cosine": COSINE,
+                          "faiss": faiss.__version__, "measured_on": measured_on(), "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
