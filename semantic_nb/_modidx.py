@@ -1044,6 +1044,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'semantic_nb/scale/ondisk.py'),
                                           'semantic_nb.scale.ondisk._write_on_disk': ( '13_scale/ondisk.html#_write_on_disk',
                                                                                        'semantic_nb/scale/ondisk.py'),
+                                          'semantic_nb.scale.ondisk._write_part': ('scale.html#_write_part', 'semantic_nb/scale/ondisk.py'),
                                           'semantic_nb.scale.ondisk.add_parts': ('scale.html#add_parts', 'semantic_nb/scale/ondisk.py'),
                                           'semantic_nb.scale.ondisk.build_on_disk': ( '13_scale/ondisk.html#build_on_disk',
                                                                                       'semantic_nb/scale/ondisk.py'),

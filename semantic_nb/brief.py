@@ -69,6 +69,9 @@ _CONTRACTS = {
     "deploy": ("what passed the gate, with its index and texts", "answers that name what they come from",
                "mix parts of two runs; answer from what it has not checked",
                "refuses the new and goes on with what answered before"),
+    "scale": ("a corpus that does not fit, a model, a spec", "the answers of one machine, from many parts",
+              "mix parts of two models; search what is half there; believe a recall that was not measured",
+              "refuses the part that is wrong, and keeps the others"),
 }
 
 # %% ../nbs/plumbing/brief.ipynb #b4b364de

@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FLOORS = ("core store", "spec", "data", "measure lexical", "brief", "bases encoder",
           "loss", "model", "index", "cluster",
-          "validate", "checks diagnose", "pipeline", "deploy", "cli",
-          "cli_deploy __main__")  # an import points to this floor or an earlier one
+          "validate", "checks diagnose", "pipeline", "deploy", "scale", "cli",
+          "cli_deploy cli_scale __main__")  # an import points to this floor or an earlier one
 ON = {"domains": "data", "lint": "core", "lint_rules": "core", "output": "core"}  # rooms beside the floors, and where
 LINES, CODE, MODULES, NAMES, FACE = 315, 7100, 45, 12, 16
 

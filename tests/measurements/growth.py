@@ -42,8 +42,9 @@ from measured_on import measured_on
 from semantic_nb.core import Settings
 from semantic_nb.data.domain import load_domain
 from semantic_nb.encoder import Encoder, encode, load_encoder
+from semantic_nb.index import set_effort
 from semantic_nb.model import train
-from semantic_nb.scale.ondisk import _quiet, _read_names, build_on_disk
+from semantic_nb.scale.ondisk import _quiet, _read_names, build_on_disk, exact_rows
 from semantic_nb.scale.shards import VectorShards, encode_shards, split_corpus
 from semantic_nb.spec import load_spec
 from semantic_nb.store import read_object, write_json, written_aside
@@ -164,11 +165,21 @@ def row_of(kind: str, n: int, dim: int, target: float) -> dict:
         flat.add(vectors.read(number)[1])
     timed = in_turns(lambda: one_by_one(index.index, queries), lambda: one_by_one(flat, queries), 5, time.process_time)
     size = sum(file.stat().st_size for file in folder.iterdir() if file.name in ("index.faiss", "lists.ivfdata"))
+    grid = list(settings_of(index.index, queries, exact_rows(queries, vectors, K))) if kind == "ivfpq" else []
     shutil.rmtree(folder)
-    return {"type": kind, "documents": sum(vectors.shards.counts), "dim": dim, "real": min(n, sum(stored.shards.counts)),
+    return {"type": kind, "documents": sum(vectors.shards.counts), "dim": dim, "real": sum(stored.shards.counts),
             "recall": index.facts["recall"], "effort": index.facts["effort"], "build_s": seconds, "peak_mib": peak,
             "bytes": size, "opened_mib": float(alone.stdout), "ms": 1000 * timed["first_s"] / len(queries),
-            "flat_ms": 1000 * timed["second_s"] / len(queries), "faster": 1 / timed["ratio"]}
+            "flat_ms": 1000 * timed["second_s"] / len(queries), "faster": 1 / timed["ratio"], "grid": grid}
+
+
+def settings_of(index: faiss.Index, queries: np.ndarray, exact: list[np.ndarray]) -> Iterator[dict]:
+    "Recall of a refined index at settings of both of its knobs."
+    for nprobe, factor in product((2, 8, 32), (1, 4, 16, 64)):
+        set_effort(index, f"nprobe={nprobe},k_factor_rf={factor}")
+        _, rows = index.search(queries, K)
+        found = [len(set(row) & set(right)) / K for row, right in zip(rows.tolist(), exact)]
+        yield {"nprobe": nprobe, "k_factor": factor, "recall": float(np.mean(found))}
 
 
 def opened(folder: Path) -> float:

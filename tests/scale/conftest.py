@@ -16,7 +16,8 @@ KINDS = ("quickly", "in place", "twice", "from disk")
 def corpus_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("corpus") / "corpus.jsonl"
     texts = [f"{verb} a {thing} {kind}" for verb in VERBS for thing in THINGS for kind in KINDS]
-    rows = ({"_id": f"d{n}", "title": "", "text": text, "metadata": {"kind": text[-4:]}} for n, text in enumerate(texts))
+    rows = ({"_id": f"d{n}", "title": "", "text": text, "metadata": {"kind": text[-4:]}}
+            for n, text in enumerate(texts))
     path.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
     return path
 
