@@ -62,9 +62,15 @@ def cluster_texts(vectors: np.ndarray, texts: Sequence[str], method: str, k: int
 
 # %% ../../nbs/08_cluster/grouping.ipynb #a22420c8
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from ..core import ContractError
+from ..index import empty_index, lists_for, set_effort
 from ..output import Table
+from ..spec import IndexSpec
+
+if TYPE_CHECKING:
+    import faiss
 
 # %% ../../nbs/08_cluster/grouping.ipynb #2be98a82
 @dataclass(frozen=True)
@@ -154,10 +160,11 @@ def canonical_order(vectors: np.ndarray) -> np.ndarray:
 
 # %% ../../nbs/08_cluster/grouping.ipynb #a492e983
 _MOST_CLOSE = 100_000_000  # neighbours to keep in memory, 4 bytes each
+_MANY, _FOUND = 100_000, 0.999  # rows above which lists are used, and the share of close pairs that they have to find
 
 def communities(vectors: np.ndarray, threshold: float, min_size: int = 2, progress: bool = False) -> list[np.ndarray]:
-    """Groups of rows within `threshold` of a centre, largest first, by the library's `community_detection`;
-    independent of the order of the rows.
+    """Groups of rows within `threshold` of a centre, largest first, by the library's `community_detection`; above
+    100,000 rows by its rule, with neighbours from an IVF index. Independent of the order of the rows.
 
     Args:
         vectors: unit vectors, (n, dim), float32.
@@ -176,8 +183,52 @@ def communities(vectors: np.ndarray, threshold: float, min_size: int = 2, progre
         raise ContractError("cluster.threshold", f"about {close:,.0f} pairs reach {threshold}",
                             "at this threshold most things are the same",
                             "calibrate it on labelled pairs; look at the space if that is what comes out")
-    groups = community_detection(vectors[order], threshold, min_size, show_progress_bar=progress)
+    if len(vectors) > _MANY:
+        groups = _disjoint(*_close_rows(vectors[order], threshold, progress), min_size)
+    else:
+        groups = community_detection(vectors[order], threshold, min_size, show_progress_bar=progress)
     return [order[group] for group in groups]
+
+# %% ../../nbs/08_cluster/grouping.ipynb #gr000051
+def _close_rows(vectors: np.ndarray, threshold: float, progress: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    "The neighbours of all rows, one row after the other: where each begins, (n + 1,), their cosines and row numbers."
+    from tqdm.auto import tqdm
+    n, dim = vectors.shape
+    spec = IndexSpec(type="ivf", dim=dim, similarity="cosine", documents=n)
+    index = empty_index(np.ascontiguousarray(vectors[::max(1, n // (64 * lists_for(n)))]), spec, n)
+    index.add(vectors)
+    _tune_close(index, np.ascontiguousarray(vectors[::n // 500 + 1]), vectors, threshold)
+    parts = [index.range_search(vectors[first:first + 10_000], threshold)
+             for first in tqdm(range(0, n, 10_000), desc="neighbours", disable=not progress, leave=False)]
+    counts = [np.diff(starts).astype(int) for starts, _, _ in parts]
+    cosines, rows = (np.concatenate(column) for column in list(zip(*parts))[1:])
+    return np.append(0, np.cumsum(np.concatenate(counts))), cosines, rows
+
+# %% ../../nbs/08_cluster/grouping.ipynb #gr000054
+def _tune_close(index: "faiss.Index", some: np.ndarray, vectors: np.ndarray, threshold: float) -> None:
+    "Look into as many lists as find nearly all close rows of `some`. Raises `ContractError` (`cluster.threshold`)."
+    wanted = int((some @ vectors.T >= threshold).sum())
+    for lists in (4, 8, 16, 32, 64, 128):
+        set_effort(index, f"nprobe={lists}")
+        if (found := int(index.range_search(some, threshold)[0][-1])) >= _FOUND * wanted:
+            return
+    raise ContractError("cluster.threshold", f"128 lists find {found / wanted:.1%} of the pairs that reach {threshold}",
+                        "what is that far apart lies in other lists",
+                        f"a higher threshold, or at most {_MANY:,} texts, which are compared one by one")
+
+# %% ../../nbs/08_cluster/grouping.ipynb #gr000052
+def _disjoint(starts: np.ndarray, cosines: np.ndarray, rows: np.ndarray, min_size: int) -> list[np.ndarray]:
+    "Communities from the neighbours of each row: the largest first; who is in one is in no other."
+    sizes, free, groups = np.diff(starts), np.ones(len(starts) - 1, bool), []
+    order = np.argsort(-sizes, kind="stable")
+    for row in order[sizes[order] >= min_size]:
+        members = rows[starts[row]:starts[row + 1]]
+        members = members[np.lexsort((members, -cosines[starts[row]:starts[row + 1]]))]
+        left = members[free[members]]
+        if len(left) >= min_size:
+            groups.append(left)
+            free[left] = False
+    return sorted(groups, key=len, reverse=True)
 
 # %% ../../nbs/08_cluster/grouping.ipynb #05a44d68
 _MOST_LINKED = 25_000

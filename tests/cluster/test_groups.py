@@ -99,3 +99,34 @@ def test_keywords_tell_the_groups_of_a_tree_apart():
     clusters = cluster_texts(vectors, texts, "agglomerative", k=3)
     assert all(word in str(clusters.keywords) for word in ("apples", "trains", "rivers"))
     assert class_keywords(["...", "---"], np.array([0, 1])) == [(), ()]
+
+
+def sets(found):
+    return {frozenset(map(int, group)) for group in found}
+
+
+@pytest.fixture
+def triples():
+    "3,000 texts of which each has two near-copies, as unit vectors."
+    chance = np.random.default_rng(0)
+    rows = np.repeat(chance.normal(size=(3000, 64)), 3, axis=0) + 0.25 * chance.normal(size=(9000, 64))
+    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype("float32")
+
+
+def test_neighbours_from_lists_give_the_communities_of_comparing_all_whatever_the_order(triples, monkeypatch):
+    exact = sets(communities(triples, 0.9))
+    monkeypatch.setattr("semantic_nb.cluster.groups._MANY", 1000)
+    by_lists = communities(triples, 0.9)
+    assert len(exact & sets(by_lists)) >= 0.99 * len(exact) and len(exact) > 2900
+    shuffle = np.random.default_rng(1).permutation(len(triples))
+    assert sets(shuffle[group] for group in communities(triples[shuffle], 0.9)) == sets(by_lists)
+    for group in by_lists[:50]:
+        cosines = triples[group] @ triples[group[0]]
+        assert cosines.min() >= 0.9 - 1e-6 and (np.diff(cosines) <= 1e-6).all()
+
+
+def test_a_threshold_that_lists_do_not_serve_is_refused(triples, monkeypatch):
+    monkeypatch.setattr("semantic_nb.cluster.groups._MANY", 1000)
+    with pytest.raises(ContractError, match="cluster.threshold") as refusal:
+        communities(triples, 0.25)
+    assert "128 lists find" in refusal.value.symptom

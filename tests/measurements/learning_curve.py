@@ -54,7 +54,8 @@ def scores_of(path: str, domain: Domain, dims: Sequence[int]) -> Scores:
 
 def trained_on(spec: PipelineSpec, pairs: int, seed: int) -> tuple[int, Scores]:
     "How many pairs there were, and what stage 1 of them scores."
-    with replace(Settings.current(), pairs=pairs, seed=seed).active():
+    looks = 4 if pairs else 0  # 250 pairs are eight steps, and dev has to be looked at in between
+    with replace(Settings.current(), pairs=pairs, seed=seed, eval_every=looks).active():
         domain = load_domain(spec)
         model = str(learn_space(domain).path / "model")
         if spec.model.rotate:

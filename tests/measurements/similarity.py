@@ -87,6 +87,8 @@ def rows(name: str, train: Pairs, dev: Pairs, test: Pairs, epochs: float) -> Ite
     yield row_of("base, cut", base, test)
     yield row_of("base, rotated", turned(base, train), test)
     if epochs:
+        at_once = trained(turned(load_encoder(name, fresh=True), train), train, dev, epochs, sizes_of(base), 5e-5)
+        yield row_of("base, rotated, Matryoshka at once", at_once, test)
         first = trained(load_encoder(name, fresh=True), train, dev, epochs, (), 5e-5)
         yield row_of("trained, cut", first, test)
         with tempfile.TemporaryDirectory() as folder:
