@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Engine', 'Opened', 'open_engine', 'model_of', 'make_manifest', 'Documents', 'push_documents', 'push', 'search_engine',
-           'ask']
+           'ask', 'engine_answers']
 
 # %% ../../nbs/13_scale/engines.ipynb #ng000003
 import json
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import parse_qs, urlsplit
 
@@ -25,6 +26,7 @@ from ..store import fingerprint, read_object
 
 if TYPE_CHECKING:
     from semantic_nb.deploy.bundle import Bundle
+    from semantic_nb.spec import PipelineSpec
 
 # %% ../../nbs/13_scale/engines.ipynb #ng000011
 class Engine(Protocol):
@@ -297,3 +299,24 @@ def ask(opened: Opened, bundle: "Bundle", question: str, k: int = 10,
     return [bundle._answer(id, score) if id in bundle.corpus.position else
             {"id": id, "title": id, "text": "", "url": "", "score": round(score, 4), "metadata": {}}
             for id, score in hits]
+
+# %% ../../nbs/13_scale/engines.ipynb #ng000053
+def engine_answers(uri: str, path: Path | None, keep: Sequence[str], hybrid: bool,
+                   spec: "Callable[[], PipelineSpec]") -> Callable[[str, int], list[dict]]:
+    """A function from question and k to answers as `Served.answer` gives them. `keep`: texts KEY=VALUE; `spec`: whose
+    last run is asked where `path` names no bundle. Raises `ContractError`: `scale.filter`, `scale.engine`; as `ask`."""
+    if not uri or hybrid:
+        wrong = "--hybrid with --engine" if uri else "--bundle or --filter without --engine"
+        raise ContractError("scale.engine", wrong, "an engine compares vectors, and the served index of a run takes no "
+                            "filter", "leave one of them out")
+    if wrong := [one for one in keep if "=" not in one]:
+        raise ContractError("scale.filter", f"{wrong[0]!r} is no KEY=VALUE", "the filter would be ignored",
+                            "--filter KEY=VALUE")
+    from semantic_nb.deploy.bundle import make_bundle, open_bundle
+    wanted, opened = dict(one.split("=", 1) for one in keep), open_engine(uri)
+    bundle = open_bundle(path or make_bundle(spec=spec()))
+
+    def answer(question: str, k: int) -> list[dict]:
+        return [{"id": hit["id"], "score": round(hit["score"], 3), "title": hit["title"],
+                 "text": " ".join(hit["text"].split())[:160]} for hit in ask(opened, bundle, question, k, wanted)]
+    return answer

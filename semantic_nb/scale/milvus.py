@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000011
 def _client(uri: str) -> "MilvusClient":
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from pymilvus import MilvusClient
     for name in ("pymilvus", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is said in the refusal
@@ -78,8 +79,6 @@ def _noted(client: "MilvusClient", manifest: Mapping, state: str) -> None:
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000019
 def _manifests_of(client: "MilvusClient", name: str) -> list[dict]:
-    if not client.has_collection(_MANIFESTS_HELD):
-        return []
     rows = client.query(_MANIFESTS_HELD, filter=f"name == {_literal(name)}", output_fields=["manifest"], limit=1000)
     found = client.describe_alias(name)["collection_name"] if client.has_collection(name) else ""
     return [manifest | {"answers": manifest["collection"] == found}
@@ -134,14 +133,20 @@ class Milvus:
     is in `errors`."""
     def __init__(self, uri: str) -> None:
         from pymilvus import MilvusException
-        self.errors = (MilvusException,)
-        self.client = _client(uri)
+        self.errors, self.client, self.loaded = (MilvusException,), _client(uri), set()
+
+    def load(self, collection: str) -> "MilvusClient":
+        if collection not in self.loaded:
+            self.client.load_collection(collection)
+            self.loaded.add(collection)
+        return self.client
 
     def manifests(self, name: str) -> list[dict]:
-        return _manifests_of(self.client, name)
+        there = _MANIFESTS_HELD in self.loaded or self.client.has_collection(_MANIFESTS_HELD)
+        return _manifests_of(self.load(_MANIFESTS_HELD), name) if there else []
 
     def held(self, collection: str) -> list[tuple[str, str]]:
-        return _listed(self.client, collection) if self.client.has_collection(collection) else []
+        return _listed(self.load(collection), collection) if self.client.has_collection(collection) else []
 
     def change(self, manifest: Mapping) -> Any:
         return _changed(self.client, manifest)
@@ -157,9 +162,10 @@ class Milvus:
         self.client.load_collection(collection)
 
     def search(self, collection: str, vectors: np.ndarray, k: int, keep: Mapping[str, str]) -> list[list[tuple]]:
-        return _found(self.client, collection, vectors, k, keep)
+        return _found(self.load(collection), collection, vectors, k, keep)
 
     def drop(self, collection: str) -> None:
+        self.loaded.discard(collection)
         self.client.drop_collection(collection)
         self.client.delete(_MANIFESTS_HELD, ids=[_key_of(collection)])
 
