@@ -14,7 +14,7 @@ from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
-from .cli_deploy import app  # the commands of cli, and its own
+from .cli_scale import app  # the commands of cli and of cli_deploy, and its own
 from .core import ContractError, Settings
 from .store import to_json
 from .output import printable, printable_json
@@ -22,7 +22,7 @@ from .output import printable, printable_json
 # %% ../nbs/plumbing/boundary.ipynb #9ad79438
 _LAYERS = {"encoder": "model", "measure": "validate", "checks": "data", "brief": "pipeline", "output": "core",
            "lint_rules": "lint", "domains": "data", "cli": "command", "cli_deploy": "command",
-           "__main__": "command"}  # others: their own name
+           "cli_scale": "command", "__main__": "command"}  # others: their own name
 
 def _layer_of(error: BaseException) -> str:
     "The layer of the innermost frame that runs code of this package."

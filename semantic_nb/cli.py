@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Optional
 
@@ -116,13 +117,20 @@ def _search_command(
     spec: Annotated[Optional[Path], typer.Option("--spec", help="A spec.toml.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="How many answers.")] = 5,
     hybrid: Annotated[bool, typer.Option("--hybrid", help="Search by words (BM25), too, and fuse both.")] = False,
+    engine: Annotated[str, typer.Option(help="Ask an engine that semantic-nb push filled.")] = "",
+    bundle: Annotated[Optional[Path], typer.Option(help="For --engine: a bundle; default: the last run's.")] = None,
+    keep: Annotated[list[str], typer.Option("--filter", help="For --engine: KEY=VALUE, may be repeated.")] = [],
     as_json: _AsJson = False,
 ) -> None:
-    "Ask the served index."
-    from semantic_nb.pipeline import open_run
-    served = open_run(_spec(spec))
+    "Ask the served index, or an engine."
+    if engine or bundle or keep:
+        from semantic_nb.scale.engines import engine_answers
+        answer = engine_answers(engine, bundle, keep, hybrid, lambda: _spec(spec))
+    else:
+        from semantic_nb.pipeline import open_run
+        answer = partial(open_run(_spec(spec)).answer, hybrid=hybrid)
     for asked in [question.encode(errors="replace").decode()] if question else _typed_questions():
-        hits = served.answer(asked, k, hybrid)
+        hits = answer(asked, k)
         _show({"question": asked, "answers": hits}, as_json, _hits(asked, hits))
 
 # %% ../nbs/plumbing/cli.ipynb #4e64832b

@@ -57,3 +57,24 @@ def spec(settings):
 def domain(spec):
     from semantic_nb.data.domain import load_domain
     return load_domain(spec)
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory, tiny_model):
+    "A checkout whose spec has been run: its settings, in force for nobody."
+    from semantic_nb import pipeline
+    from semantic_nb.core import Settings
+    from semantic_nb.spec import load_spec
+    settings = Settings.load(make_checkout(tmp_path_factory.mktemp("deploy"), tiny_model))
+    with settings.active():
+        pipeline.run(load_spec(), lambda line: None)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def bundle_folder(built):
+    "A bundle of that run, with the untuned base beside, made once."
+    from semantic_nb.deploy.bundle import make_bundle
+    from semantic_nb.spec import load_spec
+    with built.active():
+        return make_bundle(built.root / "bundle", load_spec(), "CC0", base=True)
