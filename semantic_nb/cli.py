@@ -23,6 +23,7 @@ from .store import to_json
 
 if TYPE_CHECKING:
     from semantic_nb.data.records import Finding
+    from semantic_nb.encoder import Encoder
     from semantic_nb.spec import PipelineSpec
 
 # %% ../nbs/plumbing/cli.ipynb #a4d47edf
@@ -120,10 +121,15 @@ def _search_command(
     engine: Annotated[str, typer.Option(help="Ask an engine that semantic-nb push filled.")] = "",
     bundle: Annotated[Optional[Path], typer.Option(help="For --engine: a bundle; default: the last run's.")] = None,
     keep: Annotated[list[str], typer.Option("--filter", help="For --engine: KEY=VALUE, may be repeated.")] = [],
+    index: Annotated[Optional[Path], typer.Option(help="Ask what semantic-nb index built in this folder.")] = None,
+    model: Annotated[str, typer.Option(help="For --index: its model; default: what the last run serves.")] = "",
     as_json: _AsJson = False,
 ) -> None:
-    "Ask the served index, or an engine."
-    if engine or bundle or keep:
+    "Ask the served index, an engine, or an index on the disk."
+    if index:
+        from semantic_nb.scale.ondisk import answers_in
+        answer = answers_in(index, _served_encoder(model, spec))
+    elif engine or bundle or keep:
         from semantic_nb.scale.engines import engine_answers
         answer = engine_answers(engine, bundle, keep, hybrid, lambda: _spec(spec))
     else:
@@ -134,6 +140,12 @@ def _search_command(
         _show({"question": asked, "answers": hits}, as_json, _hits(asked, hits))
 
 # %% ../nbs/plumbing/cli.ipynb #4e64832b
+def _served_encoder(model: str, spec: Optional[Path]) -> "Encoder":
+    "A model that was named, as it is itself, or what the last run of a spec serves."
+    from semantic_nb.encoder import load_encoder
+    from semantic_nb.pipeline import open_run
+    return load_encoder(model) if model else open_run(_spec(spec)).model
+
 def _typed_questions() -> Iterator[str]:
     print("Ask a question; an empty line ends.", file=sys.stderr)
     while line := (input("? ") if sys.stdin.isatty() else sys.stdin.readline()).strip():

@@ -165,7 +165,8 @@ def encode_shards(model: Encoder, shards: Shards, dim: int, progress: bool = Tru
     todo = missing_shards(shards, vector_mark(model, dim))
     total = sum(shards.counts)
     done = total - sum(shards.counts[int(source.stem)] for source, _ in todo)
-    with tqdm(total=total, initial=done, unit="texts", disable=not (progress and todo)) as bar:
+    show = progress and total - done > 1000  # a bar for what takes longer than reading its name
+    with tqdm(total=total, initial=done, unit="texts", disable=not show) as bar:
         for source, target in todo:
             shards.read(int(source.stem))
             bar.update(encode_shard(model, source, target, dim))
