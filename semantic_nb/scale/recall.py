@@ -16,7 +16,7 @@ from ..deploy.bundle import filtered_search
 from ..index import SearchIndex
 from ..measure import _tied_rows, compare, interval
 from ..output import Table
-from .engines import Documents, Opened, search_engine
+from .engines import Documents, Opened, search_vectors
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000009
 def planted_keys(n: int, seed: int = 1) -> list[dict[str, str]]:
@@ -42,9 +42,9 @@ def faiss_searcher(index: SearchIndex, metadata: Sequence[Mapping[str, str]]) ->
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000014
 def engine_searcher(opened: Opened, name: str, model: str) -> Searcher:
-    "What answers for a name in an engine; raises as `search_engine`."
+    "What answers for a name in an engine; raises as `search_vectors`."
     def search(queries: np.ndarray, k: int, keep: Mapping[str, str]) -> list[list[str]]:
-        return [[id for id, _ in hits] for hits in search_engine(opened, name, model, queries, k, keep)]
+        return [[id for id, _ in hits] for hits in search_vectors(opened, name, model, queries, k, keep)]
     return search
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000016

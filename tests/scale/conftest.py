@@ -2,24 +2,18 @@
 import itertools
 import tempfile
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
 
-from made import packed
+from made import need, packed
 from semantic_nb.deploy.bundle import open_bundle
 from semantic_nb.index import SearchIndex, _probe_answers
 from semantic_nb.store import read_object, write_json
 
 NUMBERS = itertools.count()
-
-
-def need(*packages):
-    if missing := [name for name in packages if find_spec(name) is None]:
-        pytest.skip(f"not installed, or no wheel for this machine: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session")
