@@ -304,7 +304,7 @@ def ask_engine(opened: Opened, bundle: "Bundle", question: str, k: int = 10,
 def engine_answers(uri: str, path: Path | None, keep: Sequence[str], hybrid: bool,
                    spec: "Callable[[], PipelineSpec]") -> Callable[[str, int], list[dict]]:
     """A function from question and k to answers as `Served.answer` gives them. `keep`: texts KEY=VALUE; `spec`: whose
-    last run is asked where `path` names no bundle. Raises `ContractError`: `scale.filter`, `scale.engine`; as `ask_engine`."""
+    last run is asked where `path` names no bundle. Raises `ContractError`: `scale.filter`; as `ask_engine`."""
     if not uri or hybrid:
         wrong = "--hybrid with --engine" if uri else "--bundle or --filter without --engine"
         raise ContractError("scale.engine", wrong, "an engine compares vectors, and the served index of a run takes no "
@@ -318,5 +318,6 @@ def engine_answers(uri: str, path: Path | None, keep: Sequence[str], hybrid: boo
 
     def answer(question: str, k: int) -> list[dict]:
         return [{"id": hit["id"], "score": round(hit["score"], 3), "title": hit["title"],
-                 "text": " ".join(hit["text"].split())[:160]} for hit in ask_engine(opened, bundle, question, k, wanted)]
+                 "text": " ".join(hit["text"].split())[:160]}
+                for hit in ask_engine(opened, bundle, question, k, wanted)]
     return answer

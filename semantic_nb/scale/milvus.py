@@ -39,7 +39,6 @@ def _client(uri: str) -> "MilvusClient":
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000013
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
 def _literal(text: str) -> str:
     return f'"{text.translate(_ESCAPES)}"'
 
@@ -53,16 +52,15 @@ def _condition(keep: Mapping[str, str]) -> str:
     return " and ".join(f"{_field_of(key)} == {_literal(value)}" for key, value in keep.items())
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000016
-_GRAPH = {"index_type": "HNSW", "metric_type": "IP", "params": {"M": 32, "efConstruction": 200}}
 _MANIFESTS_HELD = "semantic_nb_collections"
 
-def _create(client: "MilvusClient", collection: str, texts: Mapping[str, bool], dim: int, index: Mapping) -> None:
+def _create(client: "MilvusClient", collection: str, texts: Mapping[str, bool], dim: int) -> None:
     "A collection with a key, a vector and these text fields (may they be null?)."
     from pymilvus import DataType
     schema, made = client.create_schema(auto_id=False), client.prepare_index_params()
     schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=32)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
-    made.add_index("vector", **index)
+    made.add_index("vector", index_type="HNSW", metric_type="IP", params={"M": 32, "efConstruction": 200})
     for name, may_lack in texts.items():
         schema.add_field(name, DataType.VARCHAR, max_length=65_535, nullable=may_lack)
         if may_lack:
@@ -72,8 +70,7 @@ def _create(client: "MilvusClient", collection: str, texts: Mapping[str, bool], 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000018
 def _noted(client: "MilvusClient", manifest: Mapping, state: str) -> None:
     if not client.has_collection(_MANIFESTS_HELD):
-        _create(client, _MANIFESTS_HELD, {"name": False, "manifest": False}, 2,
-                {"index_type": "FLAT", "metric_type": "IP"})
+        _create(client, _MANIFESTS_HELD, {"name": False, "manifest": False}, 2)
     client.upsert(_MANIFESTS_HELD, {"key": _key_of(manifest["collection"]), "name": manifest["name"],
                                     "manifest": json.dumps({**manifest, "state": state}), "vector": [0.0, 0.0]})
 
@@ -87,8 +84,8 @@ def _manifests_of(client: "MilvusClient", name: str) -> list[dict]:
         before = _alias(client, name)
         rows = client.query(_MANIFESTS_HELD, filter=f"name == {_literal(name)}", output_fields=["manifest"], limit=1000)
         if _alias(client, name) == before:
-            found = [json.loads(row["manifest"]) for row in rows]
-            return [manifest | {"answers": manifest["collection"] == before} for manifest in found]
+            found = (json.loads(row["manifest"]) for row in rows)
+            return [one | {"answers": one["collection"] == before} for one in found]
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000021
 @contextmanager
@@ -97,21 +94,10 @@ def _change_marked(client: "MilvusClient", manifest: Mapping) -> Iterator[None]:
     _noted(client, manifest, "unfinished")
     if not client.has_collection(collection):
         texts = {"id": False, "hash": False} | {_field_of(key): True for key in manifest["keys"]}
-        _create(client, collection, texts, manifest["dim"], _GRAPH)
+        _create(client, collection, texts, manifest["dim"])
     yield
     _noted(client, manifest, "complete")
     (client.alter_alias if _alias(client, name) else client.create_alias)(collection, name)
-
-# %% ../../nbs/13_scale/milvus.ipynb #mv000022
-def _upserted(client: "MilvusClient", collection: str, rows: Sequence[tuple]) -> None:
-    client.upsert(collection, [{"key": _key_of(id), "id": id, "hash": hash, "vector": vector,
-                                **{_field_of(key): value for key, value in metadata.items()}}
-                               for id, hash, metadata, vector in rows])
-
-# %% ../../nbs/13_scale/milvus.ipynb #mv000023
-def _listed(client: "MilvusClient", collection: str) -> list[tuple[str, str]]:
-    pages = client.query_iterator(collection, batch_size=5_000, output_fields=["id", "hash"])
-    return [(row["id"], row["hash"]) for page in iter(pages.next, []) for row in page]
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000025
 _EF, _MOST_EF = 200, 32_768  # the server takes no more
@@ -144,13 +130,18 @@ class Milvus:
         return _manifests_of(self.load(_MANIFESTS_HELD), name) if there else []
 
     def held(self, collection: str) -> list[tuple[str, str]]:
-        return _listed(self.load(collection), collection) if self.client.has_collection(collection) else []
+        if not self.client.has_collection(collection):
+            return []
+        pages = self.load(collection).query_iterator(collection, batch_size=5_000, output_fields=["id", "hash"])
+        return [(row["id"], row["hash"]) for page in iter(pages.next, []) for row in page]
 
     def change(self, manifest: Mapping) -> Any:
         return _change_marked(self.client, manifest)
 
     def put(self, collection: str, rows: Sequence[tuple]) -> None:
-        _upserted(self.client, collection, rows)
+        self.client.upsert(collection, [{"key": _key_of(id), "id": id, "hash": hash, "vector": vector,
+                                         **{_field_of(key): value for key, value in metadata.items()}}
+                                        for id, hash, metadata, vector in rows])
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         self.client.delete(collection, ids=[_key_of(id) for id in ids])
@@ -164,7 +155,6 @@ class Milvus:
         return _found(self.load(collection), collection, vectors, k, keep)
 
     def drop(self, collection: str) -> None:
-        self.loaded.discard(collection)
         self.client.drop_collection(collection)
         self.client.delete(_MANIFESTS_HELD, ids=[_key_of(collection)])
 

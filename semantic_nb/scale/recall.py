@@ -7,6 +7,7 @@ __all__ = ['Searcher', 'planted_keys', 'faiss_searcher', 'engine_searcher', 'fil
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000003
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -34,9 +35,11 @@ def _passing(metadata: Sequence[Mapping[str, str]], keep: Mapping[str, str]) -> 
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000013
 def faiss_searcher(index: SearchIndex, metadata: Sequence[Mapping[str, str]]) -> Searcher:
-    "A FAISS index of any type, through `filtered_search`."
+    "A FAISS index of any type, through `filtered_search`; the rows that pass a filter are listed once."
+    passing = cache(lambda keep: _passing(metadata, dict(keep)))
+
     def search(queries: np.ndarray, k: int, keep: Mapping[str, str]) -> list[list[str]]:
-        _, found = filtered_search(index, queries, k, _passing(metadata, keep) if keep else None)
+        _, found = filtered_search(index, queries, k, passing(tuple(keep.items())) if keep else None)
         return [[index.ids[row] for row in rows if row >= 0] for rows in found.tolist()]
     return search
 

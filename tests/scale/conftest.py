@@ -65,8 +65,8 @@ def bundle(bundle_folder):
 
 @pytest.fixture(scope="session")
 def other(bundle, tmp_path_factory):
-    """The same documents by another model: every vector points the other way. Questions and documents of one model score
-    as before; a question of one to documents of the other finds the farthest first."""
+    """The same documents by another model: every vector points the other way. Questions and documents of one model
+    score as before; a question of one to documents of the other finds the farthest first."""
     import onnx
 
     def turn(folder, facts):

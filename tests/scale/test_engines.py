@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from made import documents_of, packed
+from semantic_nb.cli_scale import app
 from semantic_nb.core import ContractError
 from semantic_nb.deploy.bundle import open_bundle
 from semantic_nb.deploy.changes import change_bundle
 from semantic_nb.scale import engines
-from semantic_nb.scale.engines import (Documents, _check_probes, _place, ask_engine, engine_answers, make_manifest, model_of,
-                                       open_engine, push, push_documents, search_vectors)
+from semantic_nb.scale.engines import (Documents, _check_probes, _place, ask_engine, engine_answers, make_manifest,
+                                       model_of, open_engine, push, push_documents, search_vectors)
 
 ROOT = Path(__file__).parents[2]
 QUESTION = "how to sort tables"
@@ -287,7 +289,8 @@ def test_filters_mean_what_they_say_whatever_they_hold(uri):
         for keep in ({key: value}, {key: value, "plain": str(n)}):
             hits = search_vectors(opened, "odd-name", "m", documents.vectors[:1], 20, keep)[0]
             assert [id for id, _ in hits] == [documents.ids[n]], (value, hits)
-        assert search_vectors(opened, "odd-name", "m", documents.vectors[:1], 20, {key: value, "plain": "none"}) == [[]]
+        nothing = {key: value, "plain": "none"}
+        assert search_vectors(opened, "odd-name", "m", documents.vectors[:1], 20, nothing) == [[]]
     opened.engine.delete(manifest["collection"], ODD[:6])
     assert {id for id, _ in opened.engine.held(manifest["collection"])} == set(documents.ids[6:])
     assert push_documents(opened, documents, manifest)["put"] == 6
@@ -361,24 +364,18 @@ def test_names_of_collections_are_short_and_tell_models_apart():
     assert max(len(other["collection"]) for other in others) < 55  # PostgreSQL cuts names at 63 bytes
 
 
-def call(built, *arguments):
-    return subprocess.run([sys.executable, "-m", "semantic_nb", *arguments], cwd=built.root, capture_output=True,
-                          text=True, input="", env=os.environ | {"PYTHONPATH": str(ROOT), "TQDM_DISABLE": "1"})
-
-
-def test_the_commands(built, bundle, milvus_uri):
-    done = call(built, "push", milvus_uri, "--bundle", str(bundle.path), "--batch", "30", "--json")
-    assert done.returncode == 0, done.stderr
+def test_the_commands(bundle, milvus_uri):
+    def call(*arguments):
+        return CliRunner().invoke(app, [*arguments, "--bundle", str(bundle.path)])
+    done = call("push", milvus_uri, "--batch", "30", "--json")
+    assert done.exit_code == 0, done.exception
     assert json.loads(done.stdout)["put"] == 60 and "30 of 60 documents" in done.stderr
     value = bundle.corpus.metadata[0]["library"]
-    asked = call(built, "search", QUESTION, "--engine", milvus_uri, "--bundle", str(bundle.path), "--filter",
-                 f"library={value}", "-k", "3", "--json")
-    assert asked.returncode == 0, asked.stderr
+    asked = call("search", QUESTION, "--engine", milvus_uri, "--filter", f"library={value}", "-k", "3", "--json")
     hits = json.loads(asked.stdout)["answers"]
-    assert near(hits, bundle.search(QUESTION, 3, keep={"library": value})) and set(hits[0]) == {"id", "score", "title",
-                                                                                               "text"}
-    refused = call(built, "search", "x", "--engine", milvus_uri, "--bundle", str(bundle.path), "--filter", "colour=red")
-    assert refused.returncode == 2 and "[scale.filter]" in refused.stderr, refused.stderr
+    assert near(hits, bundle.search(QUESTION, 3, keep={"library": value}))
+    assert set(hits[0]) == {"id", "score", "title", "text"}
+    assert call("search", "x", "--engine", milvus_uri, "--filter", "colour=red").exception.layer == "scale.filter"
 
 
 @pytest.mark.parametrize("uri, keep, hybrid, layer", [("docs.db", ["library"], False, "scale.filter"),
