@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # %% ../nbs/07_index.ipynb #4c8d8f85
 def lists_for(n: int) -> int:
-    """Number of IVF lists for `n` vectors by FAISS' guide: 4 sqrt(n) up to a million, then 2^16, above ten million 2^18,
-    above a hundred million 2^20; but never fewer than 39 training points per list."""
+    """Number of IVF lists for `n` vectors by FAISS' guide: 4 sqrt(n) up to a million, then 2^16, above ten million
+    2^18, above a hundred million 2^20; but never fewer than 39 training points per list."""
     guide = int(4 * np.sqrt(n)) if n <= 10**6 else 2**16 if n <= 10**7 else 2**18 if n <= 10**8 else 2**20
     return max(1, min(guide, n // INDEX_LIMITS["points_per_list"]))
 
@@ -67,8 +67,8 @@ def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: Sequence[np.nd
 
 # %% ../nbs/07_index.ipynb #6dbcec4e
 def empty_index(points: np.ndarray, spec: IndexSpec, n: int, seed: int = 1) -> "faiss.Index":
-    """An index with inner product for `n` vectors, none of them added yet; what it has to learn, it learns from `points`,
-    float32 of shape (m, dim). Raises `ContractError` (`index.training`): too few points for lists or codes."""
+    """An index with inner product for `n` vectors, none of them added yet; what it has to learn, it learns from
+    `points`, float32 of shape (m, dim). Raises `ContractError` (`index.training`): too few points for lists or codes."""
     import faiss
     index = faiss.index_factory(spec.dim, _factory(spec, n), faiss.METRIC_INNER_PRODUCT)
     if choose_type(spec, n).startswith("ivf"):

@@ -149,8 +149,8 @@ class Artifact:
     @classmethod
     def write(cls, path: Path, recipe: Mapping, build: Callable[[Path], Mapping | None],
               resumable: bool = False) -> "Artifact":
-        """A new finished folder at `path`, written beside it and renamed when it is whole; `recipe`, `build`, `resumable`
-        as in `make`. Raises `ContractError` (`core.store`) for a disk that cannot be written."""
+        """A new finished folder at `path`, written beside it and renamed when it is whole; `recipe`, `build` and
+        `resumable` as in `make`. Raises `ContractError` (`core.store`) for a disk that cannot be written."""
         with _disk_trouble(path.name, _PLACE_ERRORS):
             path.parent.mkdir(parents=True, exist_ok=True)
         with _disk_trouble(path.name):

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,6 @@ def _client(uri: str) -> "MilvusClient":
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000013
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n", "\r": "\\r", "\t": "\\t"})
-
 def _literal(text: str) -> str:
     return f'"{text.translate(_ESCAPES)}"'
 
@@ -52,16 +52,15 @@ def _condition(keep: Mapping[str, str]) -> str:
     return " and ".join(f"{_field_of(key)} == {_literal(value)}" for key, value in keep.items())
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000016
-_GRAPH = {"index_type": "HNSW", "metric_type": "IP", "params": {"M": 32, "efConstruction": 200}}
 _MANIFESTS_HELD = "semantic_nb_collections"
 
-def _create(client: "MilvusClient", collection: str, texts: Mapping[str, bool], dim: int, index: Mapping) -> None:
-    "A collection with these text fields (may they be null?), a key and a vector."
+def _create(client: "MilvusClient", collection: str, texts: Mapping[str, bool], dim: int) -> None:
+    "A collection with a key, a vector and these text fields (may they be null?)."
     from pymilvus import DataType
     schema, made = client.create_schema(auto_id=False), client.prepare_index_params()
     schema.add_field("key", DataType.VARCHAR, is_primary=True, max_length=32)
     schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dim)
-    made.add_index("vector", **index)
+    made.add_index("vector", index_type="HNSW", metric_type="IP", params={"M": 32, "efConstruction": 200})
     for name, may_lack in texts.items():
         schema.add_field(name, DataType.VARCHAR, max_length=65_535, nullable=may_lack)
         if may_lack:
@@ -70,52 +69,38 @@ def _create(client: "MilvusClient", collection: str, texts: Mapping[str, bool], 
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000018
 def _noted(client: "MilvusClient", manifest: Mapping, state: str) -> None:
-    "Write what a collection is, and its state."
     if not client.has_collection(_MANIFESTS_HELD):
-        _create(client, _MANIFESTS_HELD, {"name": False, "manifest": False}, 2,
-                {"index_type": "FLAT", "metric_type": "IP"})
+        _create(client, _MANIFESTS_HELD, {"name": False, "manifest": False}, 2)
     client.upsert(_MANIFESTS_HELD, {"key": _key_of(manifest["collection"]), "name": manifest["name"],
                                     "manifest": json.dumps({**manifest, "state": state}), "vector": [0.0, 0.0]})
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000019
+def _alias(client: "MilvusClient", name: str) -> str:
+    return client.describe_alias(name)["collection_name"] if client.has_collection(name) else ""
+
 def _manifests_of(client: "MilvusClient", name: str) -> list[dict]:
-    rows = client.query(_MANIFESTS_HELD, filter=f"name == {_literal(name)}", output_fields=["manifest"], limit=1000)
-    found = client.describe_alias(name)["collection_name"] if client.has_collection(name) else ""
-    return [manifest | {"answers": manifest["collection"] == found}
-            for manifest in (json.loads(row["manifest"]) for row in rows)]
+    "All of a name, as they were while the name stood for one collection."
+    while True:
+        before = _alias(client, name)
+        rows = client.query(_MANIFESTS_HELD, filter=f"name == {_literal(name)}", output_fields=["manifest"], limit=1000)
+        if _alias(client, name) == before:
+            found = (json.loads(row["manifest"]) for row in rows)
+            return [one | {"answers": one["collection"] == before} for one in found]
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000021
 @contextmanager
-def _changed(client: "MilvusClient", manifest: Mapping) -> Iterator[None]:
+def _change_marked(client: "MilvusClient", manifest: Mapping) -> Iterator[None]:
     name, collection = manifest["name"], manifest["collection"]
     _noted(client, manifest, "unfinished")
     if not client.has_collection(collection):
         texts = {"id": False, "hash": False} | {_field_of(key): True for key in manifest["keys"]}
-        _create(client, collection, texts, manifest["dim"], _GRAPH)
+        _create(client, collection, texts, manifest["dim"])
     yield
     _noted(client, manifest, "complete")
-    (client.alter_alias if client.has_collection(name) else client.create_alias)(collection, name)
-
-# %% ../../nbs/13_scale/milvus.ipynb #mv000022
-def _upserted(client: "MilvusClient", collection: str, rows: Sequence[tuple]) -> None:
-    fields = [one["name"] for one in client.describe_collection(collection)["fields"] if one["name"][:5] == "meta_"]
-    client.upsert(collection, [
-        {"key": _key_of(id), "id": id, "hash": hash, "vector": vector, **dict.fromkeys(fields),
-         **{_field_of(key): value for key, value in metadata.items()}} for id, hash, metadata, vector in rows])
-
-# %% ../../nbs/13_scale/milvus.ipynb #mv000023
-def _listed(client: "MilvusClient", collection: str) -> list[tuple[str, str]]:
-    "Id and hash of all documents, page after page."
-    pages = client.query_iterator(collection, batch_size=5_000, output_fields=["id", "hash"])
-    rows = []
-    while page := pages.next():
-        rows += [(row["id"], row["hash"]) for row in page]
-    pages.close()
-    return rows
+    (client.alter_alias if _alias(client, name) else client.create_alias)(collection, name)
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000025
 _EF, _MOST_EF = 200, 32_768  # the server takes no more
-
 def _found(client: "MilvusClient", collection: str, vectors: np.ndarray, k: int,
            keep: Mapping[str, str]) -> list[list[tuple[str, float]]]:
     effort, condition = max(_EF, k), _condition(keep)
@@ -129,8 +114,7 @@ def _found(client: "MilvusClient", collection: str, vectors: np.ndarray, k: int,
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000027
 class Milvus:
-    """Milvus at `milvus:FILE.db` or `milvus+http://HOST:PORT`. Vectors: float32, shape (n, dim); what the client raises
-    is in `errors`."""
+    "Milvus at `milvus:FILE.db` or `milvus+http://HOST:PORT`; what its client raises is in `errors`."
     def __init__(self, uri: str) -> None:
         from pymilvus import MilvusException
         self.errors, self.client, self.loaded = (MilvusException,), _client(uri), set()
@@ -146,26 +130,31 @@ class Milvus:
         return _manifests_of(self.load(_MANIFESTS_HELD), name) if there else []
 
     def held(self, collection: str) -> list[tuple[str, str]]:
-        return _listed(self.load(collection), collection) if self.client.has_collection(collection) else []
+        if not self.client.has_collection(collection):
+            return []
+        pages = self.load(collection).query_iterator(collection, batch_size=5_000, output_fields=["id", "hash"])
+        return [(row["id"], row["hash"]) for page in iter(pages.next, []) for row in page]
 
     def change(self, manifest: Mapping) -> Any:
-        return _changed(self.client, manifest)
+        return _change_marked(self.client, manifest)
 
     def put(self, collection: str, rows: Sequence[tuple]) -> None:
-        _upserted(self.client, collection, rows)
+        self.client.upsert(collection, [{"key": _key_of(id), "id": id, "hash": hash, "vector": vector,
+                                         **{_field_of(key): value for key, value in metadata.items()}}
+                                        for id, hash, metadata, vector in rows])
 
     def delete(self, collection: str, ids: Sequence[str]) -> None:
         self.client.delete(collection, ids=[_key_of(id) for id in ids])
 
     def finish(self, collection: str) -> None:
         self.client.flush(collection)
-        self.client.load_collection(collection)
+        while self.client.describe_index(collection, "vector").get("pending_index_rows"):
+            time.sleep(0.1)
 
     def search(self, collection: str, vectors: np.ndarray, k: int, keep: Mapping[str, str]) -> list[list[tuple]]:
         return _found(self.load(collection), collection, vectors, k, keep)
 
     def drop(self, collection: str) -> None:
-        self.loaded.discard(collection)
         self.client.drop_collection(collection)
         self.client.delete(_MANIFESTS_HELD, ids=[_key_of(collection)])
 

@@ -7,6 +7,7 @@ __all__ = ['Searcher', 'planted_keys', 'faiss_searcher', 'engine_searcher', 'fil
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000003
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from ..deploy.bundle import filtered_search
 from ..index import SearchIndex
 from ..measure import _tied_rows, compare, interval
 from ..output import Table
-from .engines import Documents, Opened, search_engine
+from .engines import Documents, Opened, search_vectors
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000009
 def planted_keys(n: int, seed: int = 1) -> list[dict[str, str]]:
@@ -34,17 +35,19 @@ def _passing(metadata: Sequence[Mapping[str, str]], keep: Mapping[str, str]) -> 
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000013
 def faiss_searcher(index: SearchIndex, metadata: Sequence[Mapping[str, str]]) -> Searcher:
-    "A FAISS index of any type, through `filtered_search`."
+    "A FAISS index of any type, through `filtered_search`; the rows that pass a filter are listed once."
+    passing = cache(lambda keep: _passing(metadata, dict(keep)))
+
     def search(queries: np.ndarray, k: int, keep: Mapping[str, str]) -> list[list[str]]:
-        _, found = filtered_search(index, queries, k, _passing(metadata, keep) if keep else None)
+        _, found = filtered_search(index, queries, k, passing(tuple(keep.items())) if keep else None)
         return [[index.ids[row] for row in rows if row >= 0] for rows in found.tolist()]
     return search
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000014
 def engine_searcher(opened: Opened, name: str, model: str) -> Searcher:
-    "What answers for a name in an engine; raises as `search_engine`."
+    "What answers for a name in an engine; raises as `search_vectors`."
     def search(queries: np.ndarray, k: int, keep: Mapping[str, str]) -> list[list[str]]:
-        return [[id for id, _ in hits] for hits in search_engine(opened, name, model, queries, k, keep)]
+        return [[id for id, _ in hits] for hits in search_vectors(opened, name, model, queries, k, keep)]
     return search
 
 # %% ../../nbs/13_scale/recall.ipynb #rc000016

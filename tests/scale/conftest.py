@@ -3,14 +3,13 @@ import itertools
 import json
 import tempfile
 import warnings
-from importlib.util import find_spec
 from pathlib import Path
 
 import faiss
 import numpy as np
 import pytest
 
-from made import packed
+from made import need, packed
 from semantic_nb.deploy.bundle import open_bundle
 from semantic_nb.encoder import load_encoder
 from semantic_nb.index import SearchIndex, _probe_answers
@@ -18,11 +17,6 @@ from semantic_nb.scale.shards import encode_shards, split_corpus
 from semantic_nb.store import read_object, write_json
 
 NUMBERS = itertools.count()
-
-
-def need(*packages):
-    if missing := [name for name in packages if find_spec(name) is None]:
-        pytest.skip(f"not installed, or no wheel for this machine: {', '.join(missing)}")
 
 
 @pytest.fixture(scope="session")
@@ -74,8 +68,8 @@ def bundle(bundle_folder):
 
 @pytest.fixture(scope="session")
 def other(bundle, tmp_path_factory):
-    """The same documents by another model: every vector points the other way. Questions and documents of one model score
-    as before; a question of one to documents of the other finds the farthest first."""
+    """The same documents by another model: every vector points the other way. Questions and documents of one model
+    score as before; a question of one to documents of the other finds the farthest first."""
     import onnx
 
     def turn(folder, facts):

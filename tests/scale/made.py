@@ -1,11 +1,18 @@
 """What tests of engines make: bundles in which something is different, and documents in heaps."""
 import shutil
+from importlib.util import find_spec
 
 import numpy as np
+import pytest
 
 from semantic_nb.deploy.bundle import open_bundle
 from semantic_nb.scale.engines import Documents
 from semantic_nb.store import Artifact, read_object
+
+
+def need(*packages):
+    if missing := [name for name in packages if find_spec(name) is None]:
+        pytest.skip(f"not installed, or no wheel for this machine: {', '.join(missing)}")
 
 
 def packed(source, path, change):
