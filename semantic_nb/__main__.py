@@ -60,6 +60,8 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # bytes that are no text are read and shown as such, and stop nothing
+    if os.environ.get("RANK", "0") != "0":  # a launcher has started several of us, and one is enough to read
+        sys.stdout, os.environ["TQDM_DISABLE"] = open(os.devnull, "w"), "1"
     try:
         try:
             app()
