@@ -147,13 +147,14 @@ class Artifact:
         return cls(path, manifest)
 
     @classmethod
-    def write(cls, path: Path, recipe: Mapping, build: Callable[[Path], Mapping | None]) -> "Artifact":
-        """A new finished folder at `path`, written beside it and renamed when it is whole; `recipe` and `build` as in
-        `make`. Raises `ContractError` (`core.store`) for a disk that cannot be written."""
+    def write(cls, path: Path, recipe: Mapping, build: Callable[[Path], Mapping | None],
+              resumable: bool = False) -> "Artifact":
+        """A new finished folder at `path`, written beside it and renamed when it is whole; `recipe`, `build`, `resumable`
+        as in `make`. Raises `ContractError` (`core.store`) for a disk that cannot be written."""
         with _disk_trouble(path.name, _PLACE_ERRORS):
             path.parent.mkdir(parents=True, exist_ok=True)
         with _disk_trouble(path.name):
-            return _build_aside(path, json.loads(to_json(recipe)), build, False)
+            return _build_aside(path, json.loads(to_json(recipe)), build, resumable)
 
     @classmethod
     def make(cls, name: str, recipe: Mapping, build: Callable[[Path], Mapping | None], layer: str = "core",

@@ -32,9 +32,9 @@ def test_every_type_searches_by_inner_product_and_reaches_its_recall(spec, kind)
     _, exact = faiss.knn(queries, data, 10, metric=faiss.METRIC_INNER_PRODUCT)
     effort, tried = tune_effort(index, queries, exact, 0.95, 10)
     best = max(row["recall"] for row in tried)
-    assert best >= (0.6 if kind == "ivfpq" else 0.95)
+    assert best >= 0.95
     if kind == "ivf":
-        assert tried[0]["recall"] < best and effort > 1
+        assert tried[0]["recall"] < best and effort != "nprobe=1"
 
 
 def test_auto_follows_size_and_memory(spec):
@@ -183,7 +183,7 @@ def test_a_recall_below_the_target_is_refused(domain, settings, monkeypatch):
     model = load_encoder(domain.spec.model.base, domain.spec.model)
     approximate = replace(
         domain, spec=domain.spec.model_copy(update={"index": domain.spec.index.model_copy(update={"type": "hnsw"})}))
-    monkeypatch.setattr("semantic_nb.index.tune_effort", lambda *a: (1, [{"effort": 1, "recall": 0.5, "ms": 0.1}]))
+    monkeypatch.setattr("semantic_nb.index.tune_effort", lambda *a: ("", [{"effort": "", "recall": 0.5, "ms": 0.1}]))
     monkeypatch.setattr("semantic_nb.index.fingerprint", lambda thing: "0")
     with pytest.raises(ContractError, match="index.recall"):
         make_index(model, approximate)
@@ -226,7 +226,7 @@ def test_equal_vectors_tie_and_any_of_them_is_right(spec):
 
 
 @pytest.mark.parametrize("n, kind, nlist, symptom, fix", [
-    (200, "ivfpq", None, "200 vectors for the 256 codes", 'type = "flat"'),
+    (200, "ivfpq", None, "200 vectors for the 16 codes", 'type = "flat"'),
     (30, "ivf", None, "30 vectors for 1 list", 'type = "flat"'),
     (90, "ivf", 8, "90 vectors for 8 lists", "nlist <= 2")])
 def test_the_fix_for_too_few_vectors_works(spec, n, kind, nlist, symptom, fix):

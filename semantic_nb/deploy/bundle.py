@@ -9,6 +9,7 @@ __all__ = ['Mode', 'make_bundle', 'filter_values', 'kept_rows', 'Bundle', 'ask_c
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000003
 import ctypes
 import json
+import math
 import os
 import shutil
 import sys
@@ -31,6 +32,7 @@ from ..measure import Run, as_run
 from ..store import Artifact, fingerprint, read_object, write_json, write_text
 
 if TYPE_CHECKING:
+    import faiss
     from semantic_nb.pipeline import Served
     from semantic_nb.spec import PipelineSpec
 
@@ -114,7 +116,7 @@ def make_bundle(out: Path | None = None, spec: "PipelineSpec | None" = None, lic
     served, model = open_run(spec), read_object(run_folder(spec) / "served.json")["model"]
     gate = Artifact.open(Settings.current().store / model, "model").manifest["facts"]["gate"]
     facts, dev = _facts_of(spec, served, gate, licence), _dev_questions(spec)
-    recipe = {"bundle": 1, "index": served.index.facts, "facts": facts | {"made": ""}, "base": base, "int8": int8,
+    recipe = {"bundle": 2, "index": served.index.facts, "facts": facts | {"made": ""}, "base": base, "int8": int8,
               "asked": fingerprint([_canaries(dev, served.corpus), served.corpus.metadata])}
     path = Path(out) if out else run_folder(spec) / f"bundle-{fingerprint(recipe)}"
     if os.path.lexists(path) and not out:
@@ -211,19 +213,26 @@ def filtered_search(index: SearchIndex, queries: np.ndarray, k: int,
                     rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """As `SearchIndex.search`, among these rows only. The effort grows with the share of documents that is left out;
     below a number of rows all lists are searched, or what the graph reaches."""
-    import faiss
     if rows is None:
         return index.search(queries, k)
-    inner, wanted = index.index, faiss.IDSelectorBatch(rows)
+    how = _only(index.index, rows, k)
+    return index.index.search(np.ascontiguousarray(queries, "float32"), min(k, max(1, len(rows))), params=how)
+
+# %% ../../nbs/12_deploy/bundle.ipynb #bu000013b
+def _only(inner: "faiss.Index", rows: np.ndarray, k: int) -> "faiss.SearchParameters":
+    "How FAISS searches among these rows."
+    import faiss
+    wanted, rarity = faiss.IDSelectorBatch(rows), inner.ntotal / max(1, len(rows))
+    if hasattr(inner, "k_factor"):
+        base = _only(faiss.downcast_index(inner.base_index), rows, k)
+        return faiss.IndexRefineSearchParameters(k_factor=inner.k_factor, base_index_params=base)
     if hasattr(inner, "nprobe"):
-        lists = inner.nlist if len(rows) < _FEW else -(-inner.nprobe * inner.ntotal // max(1, len(rows)))
-        how = faiss.SearchParametersIVF(sel=wanted, nprobe=int(min(inner.nlist, lists)))
-    elif hasattr(inner, "hnsw"):
-        effort = inner.ntotal if len(rows) < _FEW else -(-inner.hnsw.efSearch * inner.ntotal // max(1, len(rows)))
-        how = faiss.SearchParametersHNSW(sel=wanted, efSearch=int(min(inner.ntotal, max(effort, k))))
-    else:
-        how = faiss.SearchParameters(sel=wanted)
-    return inner.search(np.ascontiguousarray(queries, "float32"), min(k, max(1, len(rows))), params=how)
+        lists = inner.nlist if len(rows) < _FEW else min(inner.nlist, math.ceil(inner.nprobe * rarity))
+        return faiss.SearchParametersIVF(sel=wanted, nprobe=lists)
+    if hasattr(inner, "hnsw"):
+        effort = inner.ntotal if len(rows) < _FEW else max(math.ceil(inner.hnsw.efSearch * rarity), k)
+        return faiss.SearchParametersHNSW(sel=wanted, efSearch=min(inner.ntotal, effort))
+    return faiss.SearchParameters(sel=wanted)
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000028
 def _run_of(encoder: OnnxEncoder, index: SearchIndex, judged: Judged, k: int) -> Run:
@@ -251,13 +260,13 @@ def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
     import faiss
     path = Path(path)
     artifact = Artifact.open(path, "deploy", "copy the bundle again, or make it: semantic-nb bundle OUT")
-    if artifact.manifest["recipe"].get("bundle") != 1:
+    if artifact.manifest["recipe"].get("bundle") != 2:
         raise ContractError("deploy.bundle", f"{path.name} is no bundle of this version", "its parts differ",
                             "write it again: semantic-nb bundle OUT")
     facts, encoder = artifact.manifest["facts"], OnnxEncoder.open(path, threads, kind)
     corpus = read_corpus(path / "corpus.jsonl")  # after the encoder: it takes the place of what was read for that
 
-    def index_of(folder: Path, effort: int, encoder: OnnxEncoder) -> SearchIndex:
+    def index_of(folder: Path, effort: str, encoder: OnnxEncoder) -> SearchIndex:
         raw = faiss.read_index(str(folder / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
         _check_metric_and_ids(raw, corpus.ids)
         set_effort(raw, effort)
@@ -274,7 +283,7 @@ def open_bundle(path: Path, threads: int = 1, kind: str = "onnx") -> Bundle:
     if not (path / "base").is_dir():
         return bundle
     base = OnnxEncoder.open(path / "base", threads)
-    beside = replace(bundle, id=f"{id}-base", encoder=base, index=index_of(path / "base", 0, base))
+    beside = replace(bundle, id=f"{id}-base", encoder=base, index=index_of(path / "base", "", base))
     return replace(bundle, beside=beside)
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000026

@@ -97,7 +97,7 @@ def change_bundle(path: Path, out: Path, put: Path | None = None, delete: Collec
     index.add(np.ascontiguousarray(together))
     gate = bundle.facts["gate"].removesuffix(_SINCE) + _SINCE
     facts = {**bundle.facts, "documents": len(corpus), "corpus": corpus.content, "gate": gate}
-    recipe = {"bundle": 1, "changed": bundle.id, "corpus": corpus.content}
+    recipe = {"bundle": 2, "changed": bundle.id, "corpus": corpus.content}
     return Artifact.write(Path(out), recipe, lambda folder: _write_changed(folder, bundle, index, corpus, facts)).path
 
 # %% ../../nbs/12_deploy/changes.ipynb #ch000006a

@@ -67,7 +67,7 @@ def test_a_filter_keeps_what_it_names_and_refuses_what_nobody_has(bundle_folder)
         bundle.search("sort", keep={"colour": "red"})
 
 
-@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw", "ivfpq"])
 @pytest.mark.parametrize("share", [0.6, 0.02])
 def test_a_filter_loses_no_more_than_the_index_loses_without_one(spec, kind, share):
     rng = np.random.default_rng(1)
@@ -75,9 +75,10 @@ def test_a_filter_loses_no_more_than_the_index_loses_without_one(spec, kind, sha
     vectors = (centres[rng.integers(0, 40, 4000)] + 0.5 * rng.normal(size=(4000, 16))).astype("float32")
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     rows, queries = np.flatnonzero(rng.random(4000) < share), vectors[:50]
-    section = spec.index.model_copy(update={"type": kind, "dim": 16, "nlist": 50 if kind == "ivf" else None})
+    section = spec.index.model_copy(update={"type": kind, "dim": 16, "nlist": 50 if "ivf" in kind else None})
     raw = build_index(vectors, section)
-    set_effort(raw, {"flat": 0, "ivf": 8, "hnsw": 64}[kind])
+    efforts = {"flat": "", "ivf": "nprobe=8", "hnsw": "efSearch=64", "ivfpq": "nprobe=8,k_factor_rf=16"}
+    set_effort(raw, efforts[kind])
     index = SearchIndex(raw, tuple(map(str, range(4000))), {})
 
     def recall(kept):
@@ -87,7 +88,7 @@ def test_a_filter_loses_no_more_than_the_index_loses_without_one(spec, kind, sha
         assert kept is None or set(found.ravel().tolist()) <= {*kept.tolist(), -1}
         return np.mean([len(set(a.tolist()) & set(b.tolist())) / 10 for a, b in zip(found, exact)])
     assert recall(rows) >= recall(None) - 0.01
-    assert share > 0.1 or recall(rows) == 1
+    assert share > 0.1 or recall(rows) >= (0.99 if kind == "ivfpq" else 1)  # codes of 8 bits are no exact vectors
 
 
 def test_a_bundle_that_lost_its_canaries_is_refused(bundle_folder, monkeypatch):

@@ -47,20 +47,20 @@ def with_lists(bundle_folder, path, effort):
     lists = faiss.index_factory(vectors.shape[1], "IVF4,Flat", faiss.METRIC_INNER_PRODUCT)
     lists.train(vectors)
     lists.add(vectors)
-    set_effort(lists, effort)
+    set_effort(lists, f"nprobe={effort}")
 
     def write(folder):
         for file in bundle_folder.iterdir():
             if file.name not in ("manifest.json", "base"):
                 (shutil.copytree if file.is_dir() else shutil.copyfile)(file, folder / file.name)
         faiss.write_index(lists, str(folder / "index.faiss"))
-        facts = {**flat.facts, "type": "ivf", "effort": effort}
+        facts = {**flat.facts, "type": "ivf", "effort": f"nprobe={effort}"}
         probe = json.loads((bundle_folder / "probe.json").read_text())
         index = SearchIndex(lists, flat.corpus.ids, facts)
         vectors = np.array(probe["vectors"], "float32")
         write_json(folder / "probe.json", _probe_answers(index, probe["texts"], vectors, len(probe["scores"][0])))
         return facts
-    return Artifact.write(path, {"bundle": 1}, write).path
+    return Artifact.write(path, {"bundle": 2}, write).path
 
 
 def test_lists_change_as_well_and_are_due_when_they_lose_answers(bundle_folder, tmp_path):
@@ -89,7 +89,7 @@ def test_an_index_that_cannot_forget_is_refused(bundle_folder, tmp_path):
         shutil.copytree(bundle_folder, folder, dirs_exist_ok=True)
         (folder / "manifest.json").unlink()
         return {**open_bundle(bundle_folder).facts, "type": "hnsw"}
-    graph = Artifact.write(tmp_path / "graph", {"bundle": 1}, build).path
+    graph = Artifact.write(tmp_path / "graph", {"bundle": 2}, build).path
     with pytest.raises(ContractError, match="deploy.change"):
         change_bundle(graph, tmp_path / "after", written(tmp_path / "put.jsonl", NEW))
 

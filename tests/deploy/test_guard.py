@@ -188,7 +188,7 @@ def test_other_documents_under_the_same_index_do_not_open(bundle_folder, tmp_pat
         text = (folder / "corpus.jsonl").read_text()
         (folder / "corpus.jsonl").write_text(text.replace("order the items", "colour the items", 1))
         return dict(old.facts)
-    path = Artifact.write(tmp_path / "mixed", {"bundle": 1}, write).path
+    path = Artifact.write(tmp_path / "mixed", {"bundle": 2}, write).path
     with pytest.raises(ContractError) as refusal:
         open_bundle(path)
     assert refusal.value.layer == "index.corpus" and os.listdir(path)

@@ -614,7 +614,7 @@ def _one_list(root: Path) -> None:
     assert index.nprobe > 1
     index.nprobe = 1
     faiss.write_index(index, str(newest / "index.faiss"))
-    seal(newest, effort=1)
+    seal(newest, effort="nprobe=1")
 
 
 def _older(vectors: np.ndarray) -> np.ndarray:
