@@ -60,11 +60,9 @@ def main() -> None:
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # bytes that are no text are read and shown as such, and stop nothing
-    if os.environ.get("RANK", "0") != "0":  # a launcher has started several of us, and one is enough to read
-        sys.stdout, os.environ["TQDM_DISABLE"] = open(os.devnull, "w"), "1"
     try:
         try:
-            app()
+            _run_app()
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -77,6 +75,13 @@ def main() -> None:
         sys.exit(_INTERRUPTED)
     except Exception as error:
         sys.exit(_tell(error, shown))
+
+def _run_app() -> None:
+    "The command; where torchrun has started several processes, in the first one, and the others help it to train."
+    if "RANK" not in os.environ:
+        return app()
+    from semantic_nb.loss.processes import lead
+    return lead(app)
 
 def _tell(error: Exception, shown: bool) -> int:
     "Print a refusal, or what stands for one, and return the exit code."

@@ -93,25 +93,14 @@ def _run_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJson
     torchrun --nproc_per_node=2 -m semantic_nb run trains on two processes; the first does the rest.
     """
     from semantic_nb.brief import headline
-    from semantic_nb.loss.processes import join_processes, rank
     from semantic_nb.pipeline import run
     decided = _spec(spec, trust)
-    if join_processes() > 1 and rank():
-        return _train_with_the_first(decided)
     report = run(decided, _say(as_json))
     content, folder = report.content, os.path.relpath(report.folder)
     parts = (content["warning"], content["gate"]["text"], str(headline(content, decided.validation.test)),
              content["diagnosis"]["sentence"], f"Report: {folder}/report.md, pictures: {folder}/waterfall.png, "
              f"{folder}/audit.png" + (f", {folder}/map.png" if content["map"] else ""))
     _show(content, as_json, "\n\n".join(filter(None, parts)))
-
-def _train_with_the_first(spec: "PipelineSpec") -> None:
-    "What `run` does in a process that a launcher started beside the first one: it takes part in both stages."
-    from semantic_nb.cluster.duplicates import without_duplicates
-    from semantic_nb.data.domain import load_domain
-    from semantic_nb.model import compress, learn_space
-    domain = without_duplicates(load_domain(spec))
-    compress(learn_space(domain), domain)
 
 # %% ../nbs/plumbing/cli.ipynb #6f4005fe
 @app.command("report")

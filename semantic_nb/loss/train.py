@@ -74,7 +74,7 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
     check_schedule(pairs, stage, domain.spec)
     work = base, pairs, stage, per_process(domain)
     artifact = make_together(stage.name, _training_recipe(base, pairs, stage, domain), partial(_train_stage, *work),
-                             partial(_take_part, *work), layer="model",
+                             partial(_help_to_train, *work), layer="model",
                              packages=("sentence-transformers", "torch", "transformers"), resumable=True)
     gc.collect()  # trainer and model refer to each other, and the next stage needs their memory
     return artifact
@@ -259,7 +259,7 @@ def _train_stage(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Doma
     return {"steps": trainer.state.global_step, "pairs": {p.name: len(p) for p in pairs},
             "best_dev": trainer.state.best_metric}
 
-def _take_part(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, folder: Path) -> None:
+def _help_to_train(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, folder: Path) -> None:
     "What a process beside the first one does of `_train_stage`: train. The first one alone writes."
     _trained(partial(_trainer, base, pairs, stage, domain, folder), folder / "checkpoints")
 

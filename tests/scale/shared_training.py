@@ -11,10 +11,9 @@ import torch
 from sentence_transformers import util
 
 import semantic_nb.loss.train as train
-from semantic_nb.core import Settings
 from semantic_nb.data.domain import load_domain
 from semantic_nb.data.records import PairSet
-from semantic_nb.loss.processes import rank, share_training
+from semantic_nb.loss.processes import lead, rank, share_training
 from semantic_nb.spec import load_spec
 
 EVERY_WAY = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
@@ -32,33 +31,42 @@ def only_local(trainer) -> None:
 
 def triplets() -> PairSet:
     "A second set with other columns, so that a step that mixes the two cannot go unnoticed."
-    texts = tuple(f"page {number} of another book" for number in range(63))
-    return PairSet("others", "symmetric", texts[:21], texts[21:42], (texts[42:],))
+    texts = tuple(f"page {number} of another book" for number in range(96))
+    return PairSet("others", "symmetric", texts[:32], texts[32:64], (texts[64:],))
 
 
-def main(spec: str, folder: str, *cases: str) -> None:
-    shapes, cosine = [], util.cos_sim
+SHAPES: list[tuple[int, int]] = []
+COSINE = util.cos_sim
 
-    def counted(a, b):
-        if torch.is_grad_enabled():
-            shapes.append((len(a), len(b)))
-        return cosine(a, b)
 
-    util.cos_sim = counted
-    found, domain = {}, load_domain(load_spec(Path(spec)))
+def counted(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    if torch.is_grad_enabled():
+        SHAPES.append((len(a), len(b)))
+    return COSINE(a, b)
+
+
+def share(trainer) -> None:
+    "As the package does, but for the case that shows what happens otherwise."
+    SHAPES.clear()
+    (only_local if "/.local-" in trainer.args.output_dir else share_training)(trainer)
+
+
+def train_cases(spec: str, folder: str, *cases: str) -> dict[str, str]:
+    "The artifact of each case; each process notes what its last loss has compared."
+    made, domain = {}, load_domain(load_spec(Path(spec)))
+    sixteen = domain.spec.training.model_copy(update={"batch_size": 16})
     for case in cases:
-        shapes.clear()
-        train.share_training = only_local if case == "local" else share_training
         loss = domain.spec.loss.model_copy(update=CASES[case])
-        sixteen = domain.spec.training.model_copy(update={"batch_size": 16})
         asked = replace(domain, spec=domain.spec.model_copy(update={"loss": loss, "training": sixteen}))
-        pairs = [domain.pairs[0], triplets()] if case == "two sets" else [domain.pairs[0].take(range(32))]
-        dims = (32, 16) if case == "all directions" else ()
-        stage = train.Stage(case.replace(" ", "-"), 2 if case == "two sets" else 1, 1e-3, dims)
-        made = train.train_model(domain.spec.model.base, pairs, stage, asked)
-        found[case] = {"shape": shapes[0], "artifact": made.path.name}
-    (Path(folder) / f"{rank()}.json").write_text(json.dumps(found))
+        first = domain.pairs[0].take(range(48 if case == "two sets" else 32))  # no pair is left over
+        pairs = [first, triplets()] if case == "two sets" else [first]
+        stage = train.Stage(case.replace(" ", "-"), 2 if case == "two sets" else 1, 1e-3,
+                            (32, 16) if case == "all directions" else ())
+        made[case] = train.train_model(domain.spec.model.base, pairs, stage, asked).path.name
+    return made
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    util.cos_sim, train.share_training = counted, share
+    made = lead(lambda: train_cases(*sys.argv[1:]))
+    (Path(sys.argv[2]) / f"{rank()}.json").write_text(json.dumps({"shape": SHAPES[-1], "made": made}))

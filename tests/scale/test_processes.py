@@ -15,6 +15,7 @@ from semantic_nb.core import ContractError
 from semantic_nb.loss import processes
 from semantic_nb.store import Artifact
 
+CASES = ("two sets", "cached", "all directions", "plain")
 ROOT, SHARED = Path(__file__).parents[2], Path(__file__).with_name("shared_training.py")
 ALONE, TWO = [sys.executable], [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2",
                                 "--local_addr=127.0.0.1"]
@@ -30,26 +31,27 @@ def environment(runs: Path, **more: str) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def spec(tmp_path_factory) -> Path:
+def path(tmp_path_factory) -> Path:
     "A domain with a tiny base that drops nothing at random, so that two trainings can be compared."
     folder = tmp_path_factory.mktemp("two")
     model = make_model(folder)
     config = json.loads((model / "config.json").read_text())
     config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     (model / "config.json").write_text(json.dumps(config))
-    path = make_domain(folder / "repairs", model)
-    path.write_text(path.read_text().replace("eval_every = 2", "eval_every = 1"))
-    return path
+    spec = make_domain(folder / "repairs", model)
+    spec.write_text(spec.read_text().replace("eval_every = 2", "eval_every = 1"))
+    return spec
 
 
-def trained(folder: Path, start: list[str], spec: Path, cases: tuple[str, ...]) -> tuple[list[dict], dict]:
-    "What each process has seen, and the history and weights of each training."
+def trained(folder: Path, start: list[str], spec: Path, cases: tuple[str, ...]) -> tuple[list, dict]:
+    "What the last loss of each process has compared, and the artifact of each training."
     folder.mkdir()
     done = subprocess.run([*start, str(SHARED), str(spec), str(folder), *cases], cwd=folder, text=True,
                           env=environment(folder / "runs"), capture_output=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
     seen = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    return seen, {case: Artifact.open(folder / "runs" / "store" / seen[0][case]["artifact"]) for case in cases}
+    store = folder / "runs" / "store"
+    return [one["shape"] for one in seen], {case: Artifact.open(store / seen[0]["made"][case]) for case in cases}
 
 
 def losses(artifact: Artifact) -> list[float]:
@@ -64,31 +66,31 @@ def weights(model: Path) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def both(tmp_path_factory, spec):
+def both(tmp_path_factory, path):
     folder = tmp_path_factory.mktemp("shared")
-    cases = ("plain", "two sets", "cached", "all directions")
-    return trained(folder / "one", ALONE, spec, cases), trained(folder / "two", TWO, spec, ("local", *cases))
+    return trained(folder / "one", ALONE, path, CASES), trained(folder / "two", TWO, path, CASES)
 
 
 def test_each_process_compares_its_pairs_with_those_of_all(both):
     (one, _), (two, _) = both
-    assert [seen["plain"]["shape"] for seen in one] == [[16, 16]]  # 16 pairs, so 15 wrong answers for each
-    assert [seen["plain"]["shape"] for seen in two] == [[8, 16]] * 2  # 8 pairs in each, and still 15
-    assert [seen["local"]["shape"] for seen in two] == [[8, 8]] * 2  # without gathering it is 7
+    assert one == [[16, 16]]  # 16 pairs, so 15 wrong answers for each
+    assert two == [[8, 16]] * 2  # 8 pairs in each process, and still 15 wrong answers for each
 
 
-@pytest.mark.parametrize("case", ["plain", "two sets", "cached", "all directions"])
-def test_two_processes_learn_what_one_learns(both, spec, case):
+@pytest.mark.parametrize("case", CASES)
+def test_two_processes_learn_what_one_learns(both, path, case):
     (_, one), (_, two) = both
     assert len(losses(one[case])) >= 2
     assert losses(two[case]) == pytest.approx(losses(one[case]), rel=1e-4)
     alone, shared = (weights(made[case].path / "model") for made in (one, two))
-    assert (alone - shared).norm() < 0.01 * (alone - weights(spec.parents[1] / "tiny")).norm()
+    assert (alone - shared).norm() < 0.01 * (alone - weights(path.parents[1] / "tiny")).norm()
 
 
-def test_without_gathering_the_loss_is_another(both):
+def test_without_gathering_there_are_seven_and_the_loss_is_another(both, path, tmp_path):
     _, (_, two) = both
-    assert losses(two["plain"])[0] - losses(two["local"])[0] > 0.3  # log 16 - log 8 is 0.69
+    shapes, local = trained(tmp_path / "local", TWO, path, ("local",))
+    assert shapes == [[8, 8]] * 2
+    assert losses(two["plain"])[0] - losses(local["local"])[0] > 0.3  # log 16 - log 8 is 0.69
 
 
 def test_the_manifest_says_how_many_trained(both):
@@ -97,9 +99,9 @@ def test_the_manifest_says_how_many_trained(both):
     assert two["plain"].manifest["recipe"] == one["plain"].manifest["recipe"]
 
 
-def test_a_run_that_is_killed_goes_on_and_ends_with_one_report(tmp_path, spec):
-    longer = spec.with_name("longer.toml")
-    longer.write_text(spec.read_text().replace("\nepochs = 1", "\nepochs = 12"))
+def test_a_run_that_is_killed_goes_on_and_ends_with_one_report(tmp_path, path):
+    longer = path.with_name("longer.toml")
+    longer.write_text(path.read_text().replace("\nepochs = 1", "\nepochs = 4"))
     command, runs = [*TWO, "-m", "semantic_nb", "run", str(longer)], tmp_path / "runs"
     options = {"cwd": tmp_path, "env": environment(runs), "stdout": subprocess.PIPE, "stderr": subprocess.PIPE,
                "text": True}
@@ -122,35 +124,36 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_one_report(tmp_path, spec):
     assert len(list(runs.glob("*/report.json"))) == 1 and not list(runs.glob("store/.*.partial"))
 
 
-def as_if(monkeypatch, count: int, number: int, first: object) -> None:
-    "This process takes itself for one of several; the first one has sent `first`."
-    monkeypatch.setenv("WORLD_SIZE", str(count))
-    monkeypatch.setenv("RANK", str(number))
-    monkeypatch.setattr(processes, "join_processes", lambda: count)
-    monkeypatch.setattr(processes, "from_first", lambda compute: first)
+@pytest.fixture
+def second_of_two(monkeypatch):
+    "This process takes itself for the second one of two."
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
 
 
-def test_a_batch_that_cannot_be_shared_is_refused(domain, monkeypatch):
-    as_if(monkeypatch, 3, 0, None)
+def test_a_batch_that_cannot_be_shared_is_refused(domain, second_of_two, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "3")
     size = domain.spec.training.batch_size
-    assert size % 3
     with pytest.raises(ContractError, match=f"batches of {size} pairs for 3 processes") as refusal:
         processes.per_process(domain)
     assert refusal.value.layer == "loss.batches"
 
 
-def test_a_process_with_other_data_is_refused(settings, monkeypatch):
-    as_if(monkeypatch, 2, 1, {"base": "a", "pairs": "b"})
-    with pytest.raises(ContractError, match="process 1 differs from the first one in pairs") as refusal:
-        processes.make_together("t", {"base": "a", "pairs": "c"}, lambda folder: {}, lambda folder: None)
+def test_a_script_that_trains_in_every_process_is_refused(settings, second_of_two):
+    with pytest.raises(ContractError, match="process 1 of 2 trains by itself") as refusal:
+        processes.make_together("t", {}, lambda folder: {}, print)
     assert refusal.value.layer == "loss.processes"
 
 
-def test_a_folder_that_only_the_first_one_sees_is_refused(settings, monkeypatch):
-    as_if(monkeypatch, 2, 1, ".stage1-0.partial")
-    monkeypatch.setattr(processes, "_need_same", lambda recipe: None)
-    with pytest.raises(ContractError, match="does not see the folder .stage1-0.partial"):
-        processes.make_together("stage1", {}, lambda folder: {}, lambda folder: None)
+@pytest.mark.parametrize("there, precision, symptom", [(False, "nullcontext", "does not see the folder .t.partial"),
+                                                       (True, "another", "would train with .* the first with another")])
+def test_a_process_that_cannot_take_part_is_refused(settings, second_of_two, tmp_path, there, precision, symptom):
+    folder = tmp_path / ".t.partial"
+    if there:
+        folder.mkdir()
+    with pytest.raises(ContractError, match=symptom) as refusal:
+        processes._take_part(settings, precision, folder, lambda folder: pytest.fail("it trained"))
+    assert refusal.value.layer == "loss.processes"
 
 
 def test_a_launcher_with_one_process_changes_nothing(settings, monkeypatch):
