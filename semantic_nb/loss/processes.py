@@ -154,7 +154,7 @@ def _take_part(settings: Settings, precision: str, folder: Path, train: Callable
                                 "the first process writes checkpoints and model, and all of them read these",
                                 "let runs_dir lie on a disk that every machine sees under the same path")
         if precision != (own := type(bf16_context(_device())).__name__):
-            raise ContractError("loss.processes", f"process {rank()} would train with {own}, the first with {precision}",
+            raise ContractError("loss.processes", f"process {rank()} has {own}, the first one {precision}",
                                 "embeddings of two precisions cannot be compared in one batch",
                                 "processors of one kind on every machine")
         train(folder)
