@@ -916,6 +916,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                              'semantic_nb/loss/processes.py'),
                                             'semantic_nb.loss.processes._device': ( '05_loss/processes.html#_device',
                                                                                     'semantic_nb/loss/processes.py'),
+                                            'semantic_nb.loss.processes._leave_processes': ( '05_loss/processes.html#_leave_processes',
+                                                                                             'semantic_nb/loss/processes.py'),
                                             'semantic_nb.loss.processes._quieten': ( '05_loss/processes.html#_quieten',
                                                                                      'semantic_nb/loss/processes.py'),
                                             'semantic_nb.loss.processes._take_part': ( '05_loss/processes.html#_take_part',

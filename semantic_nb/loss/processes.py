@@ -141,9 +141,16 @@ def lead(program: Callable[[], _T]) -> _T | None:
             return program()
         finally:
             from_first(lambda: None)
+            _leave_processes()
     while (training := from_first(lambda: None)) is not None:
         training()
-    return None
+    return _leave_processes()
+
+def _leave_processes() -> None:
+    "Part when all are done: who goes while others still talk to it makes them fail."
+    import torch.distributed as dist
+    wait_for_all()
+    dist.destroy_process_group()
 
 # %% ../../nbs/05_loss/processes.ipynb #lp000024
 def _take_part(settings: Settings, precision: str, folder: Path, train: Callable[[Path], object]) -> None:

@@ -1,6 +1,6 @@
 """Encoding through a real Ray: the same vectors, continued where it stopped, on a cluster of its own or of another.
 
-    SEMANTIC_NB_RAY=1 python -m pytest tests/scale/test_ray.py        a few minutes, 3 GB, a machine that is not busy
+    WITH_RAY=1 python -m pytest tests/scale/test_ray.py        a few minutes, 3 GB, a machine that is not busy
 """
 import json
 import os
@@ -16,8 +16,8 @@ from semantic_nb.scale import processors
 from semantic_nb.scale.processors import encode_with_ray
 from semantic_nb.scale.shards import encode_shards, split_corpus
 
-pytestmark = pytest.mark.skipif(os.environ.get("SEMANTIC_NB_RAY") != "1",
-                                reason="Ray needs 3 GB and a quiet machine: SEMANTIC_NB_RAY=1, or make test-scale")
+pytestmark = pytest.mark.skipif(os.environ.get("WITH_RAY") != "1",
+                                reason="Ray needs 3 GB and a quiet machine: WITH_RAY=1, or make test-scale")
 CLUSTER = """
 import ray, sys
 ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=100 * 2**20, log_to_driver=False)
