@@ -38,7 +38,7 @@ def rank() -> int:
     return int(os.environ["RANK"]) if world_size() > 1 else 0
 
 # %% ../../nbs/05_loss/processes.ipynb #lp000010
-_PATIENCE = timedelta(days=1)  # how long one waits for another; a process that dies ends all of them, by the launcher
+_LONGEST_WAIT = timedelta(days=1)  # for another process; one that dies ends all of them, by the launcher
 
 def _device() -> str:
     import torch
@@ -52,10 +52,11 @@ def join_processes() -> int:
         if not dist.is_initialized():
             if on_gpu := _device() == "cuda":
                 torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_PATIENCE)
+            dist.init_process_group("cpu:gloo,cuda:nccl" if on_gpu else "gloo", timeout=_LONGEST_WAIT)
             _quieten()
     return count
 
+# %% ../../nbs/05_loss/processes.ipynb #lp000032
 def _quieten() -> None:
     "Leave out what libraries say once in each process: of their own future, and of a choice that is undone here."
     warnings.filterwarnings("ignore", ".*(broadcast_buffers|torch.distributed.nn.functional)", FutureWarning)
@@ -65,6 +66,7 @@ def _quieten() -> None:
         from transformers.utils import logging as library
         library.set_verbosity_error()
 
+# %% ../../nbs/05_loss/processes.ipynb #lp000033
 def from_first(compute: Callable[[], _T]) -> _T:
     "What `compute` returns in the first process, in all of them; the others do not call it, they wait."
     if join_processes() == 1:
@@ -146,6 +148,7 @@ def lead(program: Callable[[], _T]) -> _T | None:
         training()
     return _leave_processes()
 
+# %% ../../nbs/05_loss/processes.ipynb #lp000034
 def _leave_processes() -> None:
     "Part when all are done: who goes while others still talk to it makes them fail."
     import torch.distributed as dist

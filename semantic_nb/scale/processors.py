@@ -7,9 +7,11 @@ __all__ = ['encode_with_ray']
 
 # %% ../../nbs/13_scale/processors.ipynb #pr000012
 import importlib.util
+import logging
 import os
 import queue
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,12 +27,13 @@ from ..spec import ModelSpec
 # %% ../../nbs/13_scale/processors.ipynb #pr000014
 _SECONDS = 5.0  # how long an address may take to answer
 
-def _refused(symptom: str, cause: str, fix: str) -> ContractError:
+def _no_cluster(symptom: str, cause: str, fix: str) -> ContractError:
     return ContractError("scale.cluster", symptom, cause, fix)
 
+# %% ../../nbs/13_scale/processors.ipynb #pr000031
 def _need_ray() -> None:
     if importlib.util.find_spec("ray") is None:
-        raise _refused("Ray is not installed", "it is what hands out the work", "pip install 'semantic_nb[scale]'")
+        raise _no_cluster("Ray is not installed", "it is what hands out the work", "pip install 'semantic_nb[scale]'")
 
 def _need_answer(address: str) -> None:
     "Refuse a `host:port`, with or without `ray://` before it, at which nobody answers."
@@ -39,40 +42,50 @@ def _need_answer(address: str) -> None:
         with socket.create_connection((place.hostname, place.port or 10001), timeout=_SECONDS):
             pass
     except (OSError, ValueError) as error:
-        raise _refused(f"nobody answers at {address}: {error}", "Ray would go on trying for minutes",
-                       "start the cluster (ray start --head), or correct the address") from None
+        raise _no_cluster(f"nobody answers at {address}: {error}", "Ray would go on trying for minutes",
+                          "start the cluster (ray start --head), or correct the address") from None
 
+# %% ../../nbs/13_scale/processors.ipynb #pr000032
 def _need_room(actors: int, num_cpus: float, num_gpus: float, resources: dict[str, float]) -> None:
     "Refuse more actors than fit beside one processor for Ray's own tasks."
     cpus, gpus = resources.get("CPU", 0), resources.get("GPU", 0)
     if actors < 1 or num_cpus <= 0 or actors * num_cpus > cpus - 1 or actors * num_gpus > gpus:
-        raise _refused(f"{actors} actors of {num_cpus:g} CPUs and {num_gpus:g} GPUs, in a cluster of {cpus:g} and "
-                       f"{gpus:g}", "Ray keeps one processor for its own tasks; without it, it waits for ever and says "
-                       "nothing", "fewer actors, or a smaller num_cpus (a half is allowed), or a larger cluster")
+        raise _no_cluster(f"{actors} actors of {num_cpus:g} CPUs and {num_gpus:g} GPUs, in a cluster of {cpus:g} and "
+                          f"{gpus:g}", "Ray needs one processor for its own tasks; without it, it waits without a word",
+                          "fewer actors, or a smaller num_cpus (a half is allowed), or a larger cluster")
 
 # %% ../../nbs/13_scale/processors.ipynb #pr000018
-@contextmanager
-def _cluster(address: str | None) -> Iterator[dict[str, float]]:
-    "The resources of the cluster at `address`, or of one that is started here; left or ended with the block."
+def _start_ray(address: str | None) -> None:
+    "Join the cluster at `address`, or start one here that listens on loopback only."
     _need_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     if address is None:
-        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # then it listens on loopback only
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     elif address != "auto":
         _need_answer(address)
     import ray
     options = {} if address else {"include_dashboard": False, "object_store_memory": 100 * 2**20}
     try:
         ray.init(address or "local", log_to_driver=False, logging_level="ERROR", **options)
-        if address is None and (home := ray.util.get_node_ip_address()) != "127.0.0.1":
-            raise _refused(f"Ray listens at {home}", "everybody who reaches this address could run code here",
-                           "set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported for the first time")
+    except Exception as error:
+        raise _no_cluster(f"Ray did not {'join ' + address if address else 'start'}: {str(error).splitlines()[0]}",
+                          "there is nothing to work on", "start the cluster (ray start --head); on a busy machine, "
+                          "try again later") from None
+    if address is None and (home := ray.util.get_node_ip_address()) != "127.0.0.1":
+        raise _no_cluster(f"Ray listens at {home}", "everybody who reaches this address could run code here",
+                          "set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported for the first time")
+
+# %% ../../nbs/13_scale/processors.ipynb #pr000035
+@contextmanager
+def _cluster(address: str | None) -> Iterator[dict[str, float]]:
+    "The resources of the cluster at `address`, or of one that is started here; left or ended with the block."
+    try:
+        _start_ray(address)
+        import ray
         yield ray.cluster_resources()
-    except ConnectionError as error:
-        raise _refused(f"no cluster at {address}: {str(error).splitlines()[0]}", "there is nothing to work on",
-                       "start the cluster (ray start --head), or leave the address out") from None
     finally:
-        ray.shutdown()
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
 
 # %% ../../nbs/13_scale/processors.ipynb #pr000020
 class _Actor:
@@ -98,7 +111,7 @@ class _Actor:
 
 # %% ../../nbs/13_scale/processors.ipynb #pr000022
 def _within(rows: Iterator[dict], seconds: float) -> Iterator[dict]:
-    "The rows, as they come. Raises `ContractError` (`scale.cluster`) when none comes for so many seconds."
+    "The rows, as they come. Raises `ContractError` (`scale.cluster`) when none comes in so many seconds, or an error."
     came, end = queue.Queue(), object()
 
     def read() -> None:
@@ -106,19 +119,21 @@ def _within(rows: Iterator[dict], seconds: float) -> Iterator[dict]:
             for row in rows:
                 came.put(row)
             came.put(end)
-        except BaseException as error:
+        except Exception as error:
             came.put(error)
     threading.Thread(target=read, daemon=True).start()
     while True:
         try:
             row = came.get(timeout=seconds)
         except queue.Empty:
-            raise _refused(f"no part was finished in {seconds:g} seconds", "a cluster that waits for resources says "
-                           "nothing", "look at ray status; allow more seconds, or cut smaller parts") from None
+            raise _no_cluster(f"no part was finished in {seconds:g} seconds", "a cluster that waits for resources "
+                              "says nothing", "look at ray status; allow more seconds, or cut smaller parts") from None
         if row is end:
             return
-        if isinstance(row, BaseException):
-            raise row
+        if isinstance(row, Exception):
+            said = (str(row).strip().splitlines() or ["no more is known"])[-1][:300]
+            raise _no_cluster(f"{type(row).__name__}: {said}", "the parts that are finished stay, the others are missing",
+                              "look at the cluster, then call it again: it goes on with the missing parts") from row
         yield row
 
 # %% ../../nbs/13_scale/processors.ipynb #pr000024
@@ -144,6 +159,7 @@ def encode_with_ray(model: str, shards: Shards, dim: int, address: str | None = 
     with _cluster(address) as resources:
         _need_room(actors, num_cpus, num_gpus, resources)
         import ray.data
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # it tells of every step
         ray.data.DataContext.get_current().enable_progress_bars = False
         numbers = ray.data.from_items([{"number": number} for number in todo], override_num_blocks=len(todo))
         rows = numbers.map_batches(

@@ -82,5 +82,6 @@ def test_an_error_of_the_cluster_arrives():
         raise RuntimeError("a node is lost")
     rows = processors._within(broken(), 5)
     assert next(rows) == {"documents": 1}
-    with pytest.raises(RuntimeError, match="a node is lost"):
+    with pytest.raises(ContractError, match="RuntimeError: a node is lost") as refusal:
         next(rows)
+    assert refusal.value.layer == "scale.cluster"
