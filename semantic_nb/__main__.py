@@ -50,6 +50,14 @@ def unforeseen(error: BaseException) -> ContractError:
                          "no check knows this case, so nothing was decided and nothing can be relied on",
                          f"the details are in {_write_details(error)}; they name the input that it happened with")
 
+# %% ../nbs/plumbing/boundary.ipynb #e691cfb2
+def _run_app() -> None:
+    "The command; where torchrun has started several processes, in the first one, and the others help it to train."
+    if "RANK" not in os.environ:
+        return app()
+    from semantic_nb.loss.processes import lead
+    return lead(app)
+
 # %% ../nbs/plumbing/boundary.ipynb #e691cfb1
 _REFUSED, _UNFORESEEN, _INTERRUPTED = 2, 70, 130  # 70: EX_SOFTWARE of BSD's sysexits
 
@@ -62,7 +70,7 @@ def main() -> None:
             stream.reconfigure(errors="replace")  # bytes that are no text are read and shown as such, and stop nothing
     try:
         try:
-            app()
+            _run_app()
         finally:
             sys.stdout.flush()
     except BrokenPipeError:

@@ -90,7 +90,10 @@ def _check_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJs
 # %% ../nbs/plumbing/cli.ipynb #50e4d14f
 @app.command("run")
 def _run_command(spec: _SpecPath = None, trust: _Trust = False, as_json: _AsJson = False) -> None:
-    "Build and measure everything; continue a run that was interrupted. Writes runs/NAME-PROFILE/."
+    """Build and measure everything; continue a run that was interrupted. Writes runs/NAME-PROFILE/.
+
+    torchrun --nproc_per_node=2 -m semantic_nb run trains on two processes; the first does the rest.
+    """
     from semantic_nb.brief import headline
     from semantic_nb.pipeline import run
     decided = _spec(spec, trust)

@@ -15,6 +15,7 @@ from functools import partial
 from ..core import ContractError
 from ..data.domain import Domain
 from ..data.records import PairSet
+from .processes import make_together, per_process
 from ..spec import LossSpec, PipelineSpec
 from ..store import Artifact
 
@@ -63,7 +64,8 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
         base: a path from `resolve_base`, or the `model` folder of an earlier stage.
     Raises:
         ContractError: `loss.columns` for pairs that the loss would misread, `loss.batches` if no full batch can be
-            made, `loss.eval_every` if dev would be looked at only once, `loss.diverged` if the loss is not a number.
+            made, or it cannot be shared by the processes of a launcher, `loss.eval_every` if dev would be looked at
+            only once, `loss.diverged` if the loss is not a number, `loss.processes` as `make_together`.
     """
     for pair_set in pairs:
         check_columns(pair_set, domain.spec.loss)
@@ -71,8 +73,9 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
             raise ContractError("loss.batches", f"{pair_set.name} has {anchors} distinct anchors",
                                 "a batch needs wrong answers", "give more pairs")
     check_schedule(pairs, stage, domain.spec)
-    artifact = Artifact.make(stage.name, _training_recipe(base, pairs, stage, domain),
-                             partial(_train_stage, base, pairs, stage, domain), layer="model",
+    work = base, pairs, stage, per_process(domain)
+    artifact = make_together(stage.name, _training_recipe(base, pairs, stage, domain), partial(_train_stage, *work),
+                             partial(_help_to_train, *work), layer="model",
                              packages=("sentence-transformers", "torch", "transformers"), resumable=True)
     gc.collect()  # trainer and model refer to each other, and the next stage needs their memory
     return artifact
@@ -91,6 +94,7 @@ from zipfile import BadZipFile, ZipFile
 from ..core import Settings
 from ..data.domain import sample_corpus
 from ..encoder import bf16_context, encoder_identity, load_encoder
+from .processes import from_first, rank, share_training, wait_for_all, world_size
 from ..spec import ModelSpec
 from ..store import fingerprint, write_json
 
@@ -205,7 +209,8 @@ def _read_checkpoint(folder: Path) -> Path:
     from safetensors import safe_open
     for file in [*folder.rglob("*.safetensors")] or [folder / "model.safetensors"]:
         safe_open(file, "pt")  # compares the length of the file with its header
-    for name in ("optimizer.pt", "scheduler.pt", "rng_state.pth"):
+    states = [f"rng_state_{one}.pth" for one in range(world_size())] if world_size() > 1 else ["rng_state.pth"]
+    for name in ("optimizer.pt", "scheduler.pt", *states):
         if damaged := ZipFile(folder / name).testzip():
             raise BadZipFile(damaged)
     known = {file.name: json.loads(file.read_bytes()) for file in folder.rglob("*.json")}
@@ -230,13 +235,17 @@ def _whole_checkpoints(folder: Path) -> list[Path]:
 def _trained(make: Callable[[], "Trainer"], folder: Path) -> "Trainer":
     "A trainer at its last step: from the newest checkpoint in `folder` that is whole and loads, else from the start."
     interrupted = folder.is_dir()
-    for checkpoint in (*_whole_checkpoints(folder), None):
+    names = from_first(lambda: [path.name for path in _whole_checkpoints(folder)])
+    for checkpoint in (*(folder / name for name in names), None):
         trainer = make()
-        if interrupted:
+        if world_size() > 1:
+            share_training(trainer)
+        if interrupted and rank() == 0:
             where = f"goes on from {checkpoint.name}" if checkpoint else "starts again: no checkpoint is whole"
             print(f"an interrupted training {where}", file=sys.stderr)
         try:
             trainer.train(resume_from_checkpoint=checkpoint and str(checkpoint))
+            wait_for_all()  # the first process is going to delete the checkpoints
             return trainer
         except Exception:
             if checkpoint is None or trainer.state.global_step > _step(checkpoint):
@@ -250,6 +259,10 @@ def _train_stage(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Doma
     shutil.rmtree(folder / "checkpoints")
     return {"steps": trainer.state.global_step, "pairs": {p.name: len(p) for p in pairs},
             "best_dev": trainer.state.best_metric}
+
+def _help_to_train(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domain, folder: Path) -> None:
+    "What a process beside the first one does of `_train_stage`: train. The first one alone writes."
+    _trained(partial(_trainer, base, pairs, stage, domain, folder), folder / "checkpoints")
 
 # %% ../../nbs/05_loss/training.ipynb #34a6ccc1
 def _write_history(log: Sequence[dict], metric: str, path: Path) -> None:
