@@ -6,7 +6,7 @@ CHAPTERS = $(sort $(wildcard nbs/[0-9]*.ipynb nbs/*/*.ipynb))
 export HF_HUB_OFFLINE ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: run serve test test-package test-chapters lab refresh readme bench results faults soak clean-notebooks help
+.PHONY: run serve test test-package test-chapters test-scale lab refresh readme bench bench-scale results faults soak clean-notebooks help
 
 help:
 	@echo "make run      the pipeline on data/pydocs (quick profile), its headline and three answers"
@@ -15,6 +15,8 @@ help:
 	@echo "make lab      JupyterLab on the chapters"
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
 	@echo "make bench    timings and sizes, to runs/bench.json; encoders and service, to data/pydocs; an hour"
+	@echo "make bench-scale  a search from 10,000 to a million documents, and what engines find; some hours"
+	@echo "make test-scale   encoding through Ray; needs memory and a quiet machine"
 	@echo "make soak     kill runs at 100 random moments, damage artifacts and input; the figures that README shows"
 	@echo "make faults   inject every fault, write the table that the chapter on failures shows"
 	@echo "make results  the full profile with three seeds, and what each kind of pairs does, to data/pydocs; many hours"
@@ -72,6 +74,15 @@ bench: $(VENV)/.installed
 	$(BIN)/python tests/measurements/cost.py
 	$(BIN)/python tests/measurements/encoders.py
 	$(BIN)/python tests/measurements/serving.py
+
+bench-scale: $(VENV)/.installed
+	$(BIN)/python tests/measurements/growth.py
+	$(BIN)/python tests/measurements/engines.py
+
+# Not in `make test`: Ray starts a dozen processes.
+test-scale: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[scale]'
+	SEMANTIC_NB_RAY=1 $(BIN)/python -m pytest tests/scale/test_ray.py
 
 soak: $(VENV)/.installed
 	$(BIN)/python tests/reliability/soak.py

@@ -16,7 +16,7 @@ FLOORS = ("core store", "spec", "data", "measure lexical", "brief", "bases encod
           "validate", "checks diagnose", "pipeline", "deploy", "scale", "cli",
           "cli_deploy cli_scale __main__")  # an import points to this floor or an earlier one
 ON = {"domains": "data", "lint": "core", "lint_rules": "core", "output": "core"}  # rooms beside the floors, and where
-LINES, CODE, MODULES, NAMES, FACE = 315, 8300, 54, 12, 16
+LINES, CODE, MODULES, NAMES, FACE = 315, 8500, 54, 12, 16
 
 
 def modules(root: Path) -> dict[str, Path]:
