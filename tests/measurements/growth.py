@@ -1,12 +1,13 @@
 """What a search costs as documents become more: seconds, bytes, memory and recall from 10,000 to a million and beyond.
 
-    python tests/measurements/growth.py [--most 1000000]        a million real sentences; some hours for the first time
-    python tests/measurements/growth.py --most 10000000         copies with noise beyond what there is of real ones
+    python tests/measurements/growth.py                       a million documents, 200,000 of them real: an hour
+    python tests/measurements/growth.py --most 10000000       ten million
+    python tests/measurements/growth.py --real 1000000        as many real sentences as there are; hours to encode them
 
 The texts are the sentences of docstrings, comments and documentation in the packages that are installed beside this
 project, each once, in an order by hash, so that fewer are a part of more. They are encoded once, in parts, by the model
 that the last run serves, at its full size: a run that was interrupted goes on. Beyond the real ones, vectors are copies
-of real ones with noise (mean cosine to the original: `noise_cosine` in the file). Recall is that of the written dev
+of real ones with noise (cosine to the original: `noise_cosine` in the file). Recall is that of the written dev
 questions against exact search. A time is the computing time of one thread, one question at a time, in turns with a flat
 search; `seconds` of a build are those of the clock. Writes `growth.json` beside the spec, after each row.
 """
@@ -39,13 +40,14 @@ import psutil
 
 from cost import in_turns
 from measured_on import measured_on
+from semantic_nb.cluster.groups import communities
 from semantic_nb.core import Settings
 from semantic_nb.data.domain import load_domain
 from semantic_nb.encoder import Encoder, encode, load_encoder
 from semantic_nb.index import set_effort
 from semantic_nb.model import train
 from semantic_nb.scale.ondisk import _quiet, _read_names, build_on_disk, exact_rows
-from semantic_nb.scale.shards import VectorShards, encode_shards, split_corpus
+from semantic_nb.scale.shards import VectorShards, encode_shards, split_corpus, vector_mark
 from semantic_nb.spec import load_spec
 from semantic_nb.store import read_object, write_json, written_aside
 
@@ -97,15 +99,15 @@ def collect(site: Path, target: Path, most: int) -> int:
     return min(most, len(found))
 
 
-def encoded(most: int) -> tuple[VectorShards, Encoder, list[str]]:
+def encoded(real: int) -> tuple[VectorShards, Encoder, list[str]]:
     "The vectors of the real sentences, the model that made them, and the questions that the effort is tuned on."
     spec = load_spec()
     domain = load_domain(spec)
     trained = train(domain)
     model = load_encoder(trained.path, spec.model.model_copy(update={"max_tokens": TOKENS}))
-    folder = Settings.current().runs_dir / "growth"
+    folder = Settings.current().runs_dir / "growth" / f"real-{real}"
     if not (folder / "corpus.jsonl").is_file():
-        collect(Path(sysconfig.get_path("purelib")), folder / "corpus.jsonl", most)
+        collect(Path(sysconfig.get_path("purelib")), folder / "corpus.jsonl", real)
     shards = split_corpus(folder / "corpus.jsonl", folder / "shards", PART)
     dev = domain.splits[spec.validation.dev]
     return encode_shards(model, shards, spec.model.dims[0]), model, list(dev.queries.values())
@@ -147,10 +149,10 @@ def one_by_one(index: faiss.Index, queries: np.ndarray) -> None:
         index.search(queries[row:row + 1], K)
 
 
-def row_of(kind: str, n: int, dim: int, target: float) -> dict:
+def row_of(kind: str, n: int, real: int, dim: int, target: float) -> dict:
     "Build an index, open it, ask it: what that costs. Runs in a process of its own, for its memory."
     spec = load_spec()
-    stored, model, questions = encoded(n)
+    stored, model, questions = encoded(real)
     vectors = first(stored.at(dim), n)
     section = spec.index.model_copy(update={"type": kind, "dim": dim, "nlist": None, "recall_target": target})
     folder = Settings.current().runs_dir / "growth" / f"{kind}-{n}-{dim}"
@@ -194,9 +196,45 @@ def opened(folder: Path) -> float:
     return resident() - before
 
 
+def near_copies_row(n: int, real: int, dim: int, threshold: float = 0.95) -> dict:
+    "How long it takes to find the near-copies among `n` vectors, in two orders."
+    stored, _, _ = encoded(real)
+    vectors = first(stored.at(dim), n)
+    rows = np.concatenate([vectors.read(number)[1] for number in range(len(vectors))])
+    shuffle, found, seconds = np.random.default_rng(1).permutation(len(rows)), [], []
+    for order in (np.arange(len(rows)), shuffle):
+        began = time.perf_counter()
+        groups = communities(rows[order], threshold)
+        seconds.append(time.perf_counter() - began)
+        found.append({frozenset(order[group].tolist()) for group in groups})
+    return {"documents": len(rows), "threshold": threshold, "groups": len(found[0]), "seconds": seconds,
+            "same_in_both_orders": len(found[0] & found[1]) / max(1, len(found[0]))}
+
+
+def encoding_row(real: int, texts: int = 4_000) -> dict:
+    "Texts a second by parts against one call of `encode`, the same texts, in turns."
+    stored, model, _ = encoded(real)
+    lines = stored.shards.read(0).passages[:texts]
+    folder = Settings.current().runs_dir / "growth" / "encoding"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    rows = ({"_id": str(number), "text": line} for number, line in enumerate(lines))
+    (folder / "corpus.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    shards = split_corpus(folder / "corpus.jsonl", folder / "shards", texts // 4)
+
+    def in_parts() -> None:
+        shutil.rmtree(folder / "shards" / f"vectors-{vector_mark(model, stored.width)}", ignore_errors=True)
+        encode_shards(model, shards, stored.width, progress=False)
+    timed = in_turns(in_parts, lambda: encode(model, lines), 5)
+    shutil.rmtree(folder)
+    return {"texts": texts, "parts": 4, "seconds": timed["first_s"], "plain_seconds": timed["second_s"],
+            "throughput": 1 / timed["ratio"]}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=int, default=1_000_000, help="documents of the largest index")
+    parser.add_argument("--real", type=int, default=200_000, help="real sentences; beyond them, copies with noise")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--target", type=float, default=0.95, help="recall@10 that the effort is tuned to")
     parser.add_argument("--row", nargs=2, metavar=("TYPE", "N"), help=argparse.SUPPRESS)
@@ -204,26 +242,37 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.opened:
         print(opened(arguments.opened))
+    elif arguments.row and arguments.row[0] == "copies":
+        print(json.dumps(near_copies_row(int(arguments.row[1]), arguments.real, arguments.dim)))
+    elif arguments.row and arguments.row[0] == "encoding":
+        print(json.dumps(encoding_row(arguments.real)))
     elif arguments.row:
-        print(json.dumps(row_of(arguments.row[0], int(arguments.row[1]), arguments.dim, arguments.target)))
+        print(json.dumps(row_of(arguments.row[0], int(arguments.row[1]), arguments.real, arguments.dim,
+                                arguments.target)))
     else:
-        measure(arguments.most, arguments.dim, arguments.target)
+        measure(arguments.most, arguments.real, arguments.dim, arguments.target)
 
 
-def measure(most: int, dim: int, target: float) -> None:
+def measure(most: int, real: int, dim: int, target: float) -> None:
     path = load_spec().folder / "growth.json"
-    encoded(most)
-    rows = read_object(path).get("rows", [])
-    for n, kind in product([10**power for power in range(4, 9) if 10**power <= most], TYPES):
-        if kind == "hnsw" and n > 10**6:
-            continue
-        command = [sys.executable, __file__, "--row", kind, str(n), "--dim", str(dim), "--target", str(target)]
+    encoded(real)
+    known = read_object(path)
+    known |= {"dim": dim, "k": K, "recall_target": target, "max_tokens": TOKENS, "noise_cosine": COSINE,
+              "faiss": faiss.__version__, "measured_on": measured_on()}
+    rows = {(row["type"], row["documents"]): row for row in known.get("rows", [])}
+
+    def measured(kind: str, n: int) -> dict:
+        command = [sys.executable, __file__, "--row", kind, str(n), "--real", str(real), "--dim", str(dim),
+                   "--target", str(target)]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
-        found = json.loads(done.stdout) if done.returncode == 0 else {"type": kind, "documents": n, "failed": True}
-        rows = [row for row in rows if (row["type"], row["documents"]) != (kind, found["documents"])] + [found]
-        print(found, file=sys.stderr, flush=True)
-        write_json(path, {"dim": dim, "k": K, "recall_target": target, "max_tokens": TOKENS, "noise_cosine": COSINE,
-                          "faiss": faiss.__version__, "measured_on": measured_on(), "rows": rows})
+        print(kind, n, done.stdout or "failed", file=sys.stderr, flush=True)
+        return json.loads(done.stdout) if done.returncode == 0 else {}
+    for n, kind in product([10**power for power in range(4, 9) if 10**power <= most], TYPES):
+        if (kind != "hnsw" or n <= 10**6) and (found := measured(kind, n)):
+            rows[kind, n] = found
+            write_json(path, known | {"rows": list(rows.values())})
+    known |= {"rows": list(rows.values()), "encoding": measured("encoding", 0), "near_copies": measured("copies", most)}
+    write_json(path, known)
 
 
 if __name__ == "__main__":
