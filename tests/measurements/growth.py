@@ -1,6 +1,6 @@
 """What a search costs as documents become more: seconds, bytes, memory and recall from 10,000 to a million and beyond.
 
-    python tests/measurements/growth.py                       a million documents, 200,000 of them real: an hour
+    python tests/measurements/growth.py                       a million documents, 150,000 of them real: an hour
     python tests/measurements/growth.py --most 10000000       ten million
     python tests/measurements/growth.py --real 1000000        as many real sentences as there are; hours to encode them
 
@@ -234,7 +234,7 @@ def encoding_row(real: int, texts: int = 4_000) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=int, default=1_000_000, help="documents of the largest index")
-    parser.add_argument("--real", type=int, default=200_000, help="real sentences; beyond them, copies with noise")
+    parser.add_argument("--real", type=int, default=150_000, help="real sentences; beyond them, copies with noise")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--target", type=float, default=0.95, help="recall@10 that the effort is tuned to")
     parser.add_argument("--row", nargs=2, metavar=("TYPE", "N"), help=argparse.SUPPRESS)
