@@ -103,7 +103,7 @@ def encoded(real: int) -> tuple[VectorShards, Encoder, list[str]]:
     "The vectors of the real sentences, the model that made them, and the questions that the effort is tuned on."
     spec = load_spec()
     domain = load_domain(spec)
-    trained = train(domain)
+    trained = train(domain, say=lambda line: print(line, file=sys.stderr))
     model = load_encoder(trained.path, spec.model.model_copy(update={"max_tokens": TOKENS}))
     folder = Settings.current().runs_dir / "growth" / f"real-{real}"
     if not (folder / "corpus.jsonl").is_file():
@@ -186,6 +186,8 @@ def settings_of(index: faiss.Index, queries: np.ndarray, exact: list[np.ndarray]
 
 def opened(folder: Path) -> float:
     "MiB that an opened index adds to a process, before the first question."
+    import pyarrow.ipc  # libraries are not the index
+    assert pyarrow
     before = resident()
     lists = (folder / "lists.ivfdata").is_file()
     flag = faiss.IO_FLAG_ONDISK_SAME_DIR if lists else faiss.IO_FLAG_MMAP_IFC
