@@ -72,7 +72,7 @@ def _start_ray(address: str | None) -> None:
                           "there is nothing to work on", "start the cluster (ray start --head); on a busy machine, "
                           "try again later") from None
     if address is None and (home := ray.util.get_node_ip_address()) != "127.0.0.1":
-        raise _no_cluster(f"Ray listens at {home}", "everybody who reaches this address could run code here",
+        raise _no_cluster(f"Ray listens at {home}", "a cluster of one machine need not be reached from another one",
                           "set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported for the first time")
 
 # %% ../../nbs/13_scale/processors.ipynb #pr000035
