@@ -42,7 +42,7 @@ def _need_answer(address: str) -> None:
         with socket.create_connection((place.hostname, place.port or 10001), timeout=_SECONDS):
             pass
     except (OSError, ValueError) as error:
-        raise _no_cluster(f"nobody answers at {address}: {error}", "Ray would go on trying for minutes",
+        raise _no_cluster(f"nobody answers at {address}: {error}", "Ray itself would go on trying for a long time",
                           "start the cluster (ray start --head), or correct the address") from None
 
 # %% ../../nbs/13_scale/processors.ipynb #pr000032
@@ -59,9 +59,9 @@ def _start_ray(address: str | None) -> None:
     "Join the cluster at `address`, or start one here that listens on loopback only."
     _need_ray()
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address is None:
+    if address is None or "127.0.0.1" in address or "localhost" in address:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
-    elif address != "auto":
+    if address not in (None, "auto"):
         _need_answer(address)
     import ray
     options = {} if address else {"include_dashboard": False, "object_store_memory": 100 * 2**20}
@@ -72,7 +72,7 @@ def _start_ray(address: str | None) -> None:
                           "there is nothing to work on", "start the cluster (ray start --head); on a busy machine, "
                           "try again later") from None
     if address is None and (home := ray.util.get_node_ip_address()) != "127.0.0.1":
-        raise _no_cluster(f"Ray listens at {home}", "everybody who reaches this address could run code here",
+        raise _no_cluster(f"Ray listens at {home}", "a cluster of one machine need not be reached from another one",
                           "set RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER=0 before Ray is imported for the first time")
 
 # %% ../../nbs/13_scale/processors.ipynb #pr000035
@@ -132,7 +132,7 @@ def _within(rows: Iterator[dict], seconds: float) -> Iterator[dict]:
             return
         if isinstance(row, Exception):
             said = (str(row).strip().splitlines() or ["no more is known"])[-1][:300]
-            raise _no_cluster(f"{type(row).__name__}: {said}", "the parts that are finished stay, the others are missing",
+            raise _no_cluster(f"{type(row).__name__}: {said}", "finished parts stay, the others are missing",
                               "look at the cluster, then call it again: it goes on with the missing parts") from row
         yield row
 
