@@ -82,7 +82,7 @@ bench-scale: $(VENV)/.installed
 # Not in `make test`: Ray starts a dozen processes.
 test-scale: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[scale]'
-	SEMANTIC_NB_RAY=1 $(BIN)/python -m pytest tests/scale/test_ray.py
+	WITH_RAY=1 $(BIN)/python -m pytest tests/scale/test_ray.py
 
 soak: $(VENV)/.installed
 	$(BIN)/python tests/reliability/soak.py

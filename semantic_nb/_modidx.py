@@ -1200,6 +1200,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'semantic_nb.scale.ondisk._shown': ('13_scale/ondisk.html#_shown', 'semantic_nb/scale/ondisk.py'),
                                           'semantic_nb.scale.ondisk._some_texts': ( '13_scale/ondisk.html#_some_texts',
                                                                                     'semantic_nb/scale/ondisk.py'),
+                                          'semantic_nb.scale.ondisk._without_threads': ( 'scale.html#_without_threads',
+                                                                                         'semantic_nb/scale/ondisk.py'),
                                           'semantic_nb.scale.ondisk._write_names': ( '13_scale/ondisk.html#_write_names',
                                                                                      'semantic_nb/scale/ondisk.py'),
                                           'semantic_nb.scale.ondisk._write_on_disk': ( '13_scale/ondisk.html#_write_on_disk',

@@ -62,7 +62,13 @@ def join_parts(empty: Path, files: Sequence[Path], lists: Path) -> "faiss.Index"
     joined = faiss.read_index(str(empty))
     with _quiet():
         merge_ondisk(joined, [str(file) for file in files], str(lists))
-    return joined
+    return _without_threads(joined)
+
+def _without_threads(index: "faiss.Index") -> "faiss.Index":
+    "Without the threads that FAISS starts for every question to read lists ahead; they cost more than the question."
+    import faiss
+    faiss.downcast_InvertedLists(index.invlists).prefetch_nthread = 0
+    return index
 
 # %% ../../nbs/13_scale.ipynb #sc000027
 def exact_rows(queries: np.ndarray, vectors: VectorShards, k: int) -> list[np.ndarray]:
@@ -227,6 +233,8 @@ def open_on_disk(folder: Path, model: Encoder) -> SearchIndex:
     flag, names = faiss.IO_FLAG_ONDISK_SAME_DIR if lists else faiss.IO_FLAG_MMAP_IFC, _read_names(folder / "ids.arrow")
     with _quiet():
         index = faiss.read_index(str(folder / "index.faiss"), flag)
+    if lists:
+        _without_threads(index)
     _check_asking_model(facts, encoder_identity(model))
     _check_metric_and_ids(index, names)
     set_effort(index, facts["effort"])
