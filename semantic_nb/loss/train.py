@@ -63,9 +63,8 @@ def train_model(base: str, pairs: Sequence[PairSet], stage: Stage, domain: Domai
     Args:
         base: a path from `resolve_base`, or the `model` folder of an earlier stage.
     Raises:
-        ContractError: `loss.columns` for pairs that the loss would misread, `loss.batches` if no full batch can be
-            made, or it cannot be shared by the processes of a launcher, `loss.eval_every` if dev would be looked at
-            only once, `loss.diverged` if the loss is not a number, `loss.processes` as `make_together`.
+        ContractError: `loss.columns` for pairs that the loss would misread, `loss.batches` if no full batch can be made
+            or shared, `loss.eval_every`, `loss.diverged` if the loss is no number, `loss.processes`.
     """
     for pair_set in pairs:
         check_columns(pair_set, domain.spec.loss)
