@@ -6,14 +6,18 @@
 __all__ = []
 
 # %% ../nbs/plumbing/cli_scale.ipynb #cs000003
-import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Literal, Optional
+from typing import TYPE_CHECKING, Annotated, Literal, Optional
 
 import typer
 
 from .cli import _AsJson, _say, _served_encoder, _show, _spec
 from .cli_deploy import _need, _SpecOption, app
+from .core import ContractError
+
+if TYPE_CHECKING:
+    from semantic_nb.scale.shards import VectorShards
 
 # %% ../nbs/plumbing/cli_scale.ipynb #cs000021
 _Kind = Literal["auto", "flat", "ivf", "ivfpq", "hnsw"]
@@ -28,20 +32,34 @@ def _index_command(
     memory: Annotated[Optional[float], typer.Option(min=1, help="MiB; more than that calls for ivfpq.")] = None,
     recall: Annotated[float, typer.Option(min=0.01, max=1, help="Share of the true neighbours to find.")] = 0.95,
     size: Annotated[int, typer.Option(min=100, help="Lines of a part.")] = 10_000,
+    ray: Annotated[str, typer.Option(help="Encode through Ray: local, or the address of a cluster.")] = "",
+    actors: Annotated[int, typer.Option(min=1, help="For --ray: processes that encode.")] = 1,
     spec: _SpecOption = None, as_json: _AsJson = False,
 ) -> None:
     "Encode a corpus in parts and build an index of them on the disk; go on where it was interrupted."
     from semantic_nb.scale.ondisk import index_corpus
+    from semantic_nb.scale.shards import encode_shards
     from semantic_nb.spec import IndexSpec
     decided, encoder = _spec(spec), _served_encoder(model, spec)
     width = encoder.get_embedding_dimension()
     section = IndexSpec(type=kind, dim=dim or min(decided.index.dim, width), similarity=encoder.similarity_fn_name,
                         documents=1, memory_mb=memory, recall_target=recall)
-    index = index_corpus(encoder, corpus, folder, section, k=decided.validation.k, size=size)
+    index = index_corpus(encoder, corpus, folder, section, k=decided.validation.k, size=size,
+                         encode_parts=_through_ray(model, ray, actors) if ray else encode_shards)
     said = {name: index.facts[name] for name in ("documents", "type", "dim", "effort", "recall")}
     _show({"folder": str(folder), **said}, as_json, f"{folder}: {said['documents']:,} documents, {said['type']} at "
           f"{said['dim']} numbers, {said['effort'] or 'exact'}, recall {said['recall']:.3f}.\n"
           f"Ask it: semantic-nb search QUESTION --index {folder}")
+
+# %% ../nbs/plumbing/cli_scale.ipynb #cs000024
+def _through_ray(model: str, address: str, actors: int) -> "Callable[..., VectorShards]":
+    "As `encode_shards`; every process loads the model by its name."
+    from semantic_nb.scale.processors import encode_with_ray
+    if not model:
+        raise ContractError("scale.cluster", "--ray without --model", "every process loads the model by itself",
+                            "--model FOLDER, a folder that every machine sees")
+    where = None if address == "local" else address
+    return lambda _, shards, dim: encode_with_ray(model, shards, dim, where, actors)
 
 # %% ../nbs/plumbing/cli_scale.ipynb #cs000005
 _EngineUri = Annotated[str, typer.Argument(metavar="ENGINE_URI", help="postgresql://HOST/DATABASE, "

@@ -4,7 +4,7 @@ import json
 import pytest
 from typer.testing import CliRunner
 
-from semantic_nb.cli_scale import app
+from semantic_nb.cli_scale import _through_ray, app
 from semantic_nb.core import ContractError
 from semantic_nb.scale.ondisk import answers_in, index_corpus
 from semantic_nb.spec import IndexSpec
@@ -49,3 +49,8 @@ def test_a_folder_without_an_index_and_another_model_are_refused(corpus_file, en
 def test_a_wrong_type_is_refused_before_anything_is_encoded(corpus_file, tiny_model, tmp_path, settings):
     done = call("index", corpus_file, tmp_path / "big", "--model", tiny_model, "--type", "tree")
     assert done.exit_code == 2 and not (tmp_path / "big").exists()
+
+
+def test_ray_needs_a_model_by_name():
+    with pytest.raises(ContractError, match="scale.cluster"):
+        _through_ray("", "local", 1)
