@@ -7,7 +7,8 @@
 The texts are the sentences of docstrings, comments and documentation in the packages that are installed beside this
 project, each once, in an order by hash, so that fewer are a part of more. They are encoded once, in parts, by the model
 that the last run serves, at its full size: a run that was interrupted goes on. Beyond the real ones, vectors are copies
-of real ones with noise (cosine to the original: `noise_cosine` in the file). Recall is that of the written dev
+of real ones with noise: a step of a fixed length in the direction from one random vector to another, so that it varies
+as the vectors do (cosine to the original, about: `noise_cosine` in the file). Recall is that of the written dev
 questions against exact search. A time is the computing time of one thread, one question at a time, in turns with a flat
 search; `seconds` of a build are those of the clock. Writes `growth.json` beside the spec, after each row.
 """
@@ -122,8 +123,9 @@ class Noisy(VectorShards):
         ids, vectors = super().read(number % self.real)
         if number < self.real:
             return ids, vectors
-        noise = np.random.default_rng(number).normal(size=vectors.shape).astype("float32")
-        vectors = vectors + NOISE * noise / np.sqrt(self.dim)
+        one, other = (np.random.default_rng([number, side]).permutation(len(vectors)) for side in range(2))
+        step = vectors[one] - vectors[other]
+        vectors = vectors + NOISE * step / np.maximum(np.linalg.norm(step, axis=1, keepdims=True), 1e-6)
         copy = number // self.real
         return [f"{id}-{copy}" for id in ids], vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
@@ -236,6 +238,7 @@ def encoding_row(real: int, texts: int = 4_000) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--most", type=int, default=1_000_000, help="documents of the largest index")
+    parser.add_argument("--least", type=int, default=10_000, help="of the smallest; stored rows of smaller ones stay")
     parser.add_argument("--real", type=int, default=150_000, help="real sentences; beyond them, copies with noise")
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--target", type=float, default=0.95, help="recall@10 that the effort is tuned to")
@@ -252,10 +255,10 @@ def main() -> None:
         print(json.dumps(row_of(arguments.row[0], int(arguments.row[1]), arguments.real, arguments.dim,
                                 arguments.target)))
     else:
-        measure(arguments.most, arguments.real, arguments.dim, arguments.target)
+        measure(arguments.least, arguments.most, arguments.real, arguments.dim, arguments.target)
 
 
-def measure(most: int, real: int, dim: int, target: float) -> None:
+def measure(least: int, most: int, real: int, dim: int, target: float) -> None:
     path = load_spec().folder / "growth.json"
     encoded(real)
     known = read_object(path)
@@ -269,7 +272,7 @@ def measure(most: int, real: int, dim: int, target: float) -> None:
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         print(kind, n, done.stdout or "failed", file=sys.stderr, flush=True)
         return json.loads(done.stdout) if done.returncode == 0 else {}
-    for n, kind in product([10**power for power in range(4, 9) if 10**power <= most], TYPES):
+    for n, kind in product([10**power for power in range(9) if least <= 10**power <= most], TYPES):
         if (kind != "hnsw" or n <= 10**6) and (found := measured(kind, n)):
             rows[kind, n] = found
             write_json(path, known | {"rows": list(rows.values())})
