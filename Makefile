@@ -15,7 +15,7 @@ help:
 	@echo "make lab      JupyterLab on the chapters"
 	@echo "make refresh  execute all chapters again, clean them, export the package, make README.md"
 	@echo "make bench    timings and sizes, to runs/bench.json; encoders and service, to data/pydocs; an hour"
-	@echo "make bench-scale  a search from 10,000 to a million documents, and what engines find; some hours"
+	@echo "make bench-scale  a search from 10,000 to ten million documents, and what engines find; some hours"
 	@echo "make test-scale   encoding through Ray; needs memory and a quiet machine"
 	@echo "make soak     kill runs at 100 random moments, damage artifacts and input; the figures that README shows"
 	@echo "make faults   inject every fault, write the table that the chapter on failures shows"
@@ -76,7 +76,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python tests/measurements/serving.py
 
 bench-scale: $(VENV)/.installed
-	$(BIN)/python tests/measurements/growth.py
+	$(BIN)/python tests/measurements/growth.py --most 10000000
 	$(BIN)/python tests/measurements/engines.py
 
 # Not in `make test`: Ray starts a dozen processes.

@@ -134,12 +134,13 @@ def vector_mark(model: Encoder, dim: int) -> str:
     return fingerprint({"model": encoder_identity(model), "dim": dim})
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000020
-def encode_shard(model: Encoder, source: Path, target: Path, dim: int) -> int:
-    """Encode one file of texts into one file of vectors at `dim`, whole or not at all; the number of documents."""
+def encode_shard(model: Encoder, source: Path, target: Path, dim: int, **options) -> int:
+    """Encode one file of texts into one file of vectors at `dim`, whole or not at all; the number of documents.
+    `options`: what `encode` takes besides."""
     import pyarrow
     import pyarrow.parquet
     corpus = read_corpus(source)
-    vectors = encode(model, corpus.passages, "document", dim)
+    vectors = encode(model, corpus.passages, "document", dim, **options)
     note = {"mark": vector_mark(model, dim), "texts": file_hash(source)}
     column = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), dim)
     table = pyarrow.table({"id": pyarrow.array(corpus.ids), "vector": column})
@@ -156,8 +157,9 @@ def missing_shards(shards: Shards, mark: str) -> list[tuple[Path, Path]]:
     return [(source, target) for source, target in pairs if not target.is_file()]
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000023
-def encode_shards(model: Encoder, shards: Shards, dim: int, progress: bool = True) -> "VectorShards":
+def encode_shards(model: Encoder, shards: Shards, dim: int, progress: bool = True, **options) -> "VectorShards":
     """Encode all parts that have no vectors yet, one after the other; a killed program goes on with the next part.
+    `options`: what `encode` takes besides, as `batch_size` or a `pool` of processes.
 
     Raises:
         ContractError: `scale.shard` if a file of texts is not what was cut; as `encode`."""
@@ -169,7 +171,7 @@ def encode_shards(model: Encoder, shards: Shards, dim: int, progress: bool = Tru
     with tqdm(total=total, initial=done, unit="texts", disable=not show) as bar:
         for source, target in todo:
             shards.read(int(source.stem))
-            bar.update(encode_shard(model, source, target, dim))
+            bar.update(encode_shard(model, source, target, dim, **options))
     return open_vectors(model, shards, dim)
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000025
