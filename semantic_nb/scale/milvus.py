@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000011
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # read when pymilvus is imported
+
 def _client(uri: str) -> "MilvusClient":
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from pymilvus import MilvusClient
     for name in ("pymilvus", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is said in the refusal
