@@ -33,7 +33,7 @@ def _efforts(index: "faiss.Index") -> list[str]:
     import faiss
     kind = type(faiss.downcast_index(index)).__name__
     if "Refine" in kind:
-        pairs = sorted(product(_SWEEP, (1, 4, 16, 64)), key=lambda pair: pair[0] * pair[1])
+        pairs = sorted(product(_SWEEP, (1, 4, 16, 64, 256)), key=lambda pair: pair[0] * pair[1])
         return [f"nprobe={lists},k_factor_rf={factor}" for lists, factor in pairs]
     name = "nprobe" if "IVF" in kind else "efSearch" if "HNSW" in kind else ""
     return [f"{name}={value}" for value in _SWEEP] if name else [""]

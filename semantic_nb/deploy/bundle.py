@@ -212,11 +212,15 @@ _FEW = 2_000  # documents that are compared one by one rather than looked for in
 def filtered_search(index: SearchIndex, queries: np.ndarray, k: int,
                     rows: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
     """As `SearchIndex.search`, among these rows only. The effort grows with the share of documents that is left out;
-    below a number of rows all lists are searched, or what the graph reaches."""
+    below a number of rows all lists are searched, and a graph is not walked: the rows are compared one by one."""
+    import faiss
     if rows is None:
         return index.search(queries, k)
-    how = _only(index.index, rows, k)
-    return index.index.search(np.ascontiguousarray(queries, "float32"), min(k, max(1, len(rows))), params=how)
+    inner, queries, k = index.index, np.ascontiguousarray(queries, "float32"), min(k, max(1, len(rows)))
+    if hasattr(inner, "hnsw") and 0 < len(rows) < _FEW:
+        scores, places = faiss.knn(queries, inner.reconstruct_batch(rows), k, metric=faiss.METRIC_INNER_PRODUCT)
+        return scores, rows[places]
+    return inner.search(queries, k, params=_only(inner, rows, k))
 
 # %% ../../nbs/12_deploy/bundle.ipynb #bu000013b
 def _only(inner: "faiss.Index", rows: np.ndarray, k: int) -> "faiss.SearchParameters":
@@ -230,7 +234,7 @@ def _only(inner: "faiss.Index", rows: np.ndarray, k: int) -> "faiss.SearchParame
         lists = inner.nlist if len(rows) < _FEW else min(inner.nlist, math.ceil(inner.nprobe * rarity))
         return faiss.SearchParametersIVF(sel=wanted, nprobe=lists)
     if hasattr(inner, "hnsw"):
-        effort = inner.ntotal if len(rows) < _FEW else max(math.ceil(inner.hnsw.efSearch * rarity), k)
+        effort = max(math.ceil(inner.hnsw.efSearch * rarity), k)
         return faiss.SearchParametersHNSW(sel=wanted, efSearch=min(inner.ntotal, effort))
     return faiss.SearchParameters(sel=wanted)
 

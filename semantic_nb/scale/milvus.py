@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from pymilvus import MilvusClient
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000011
+os.environ.setdefault("GRPC_VERBOSITY", "ERROR")  # read when pymilvus is imported
 def _client(uri: str) -> "MilvusClient":
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
     from pymilvus import MilvusClient
     for name in ("pymilvus", "milvus_lite"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what they log is said in the refusal
@@ -84,7 +84,7 @@ def _manifests_of(client: "MilvusClient", name: str) -> list[dict]:
         before = _alias(client, name)
         rows = client.query(_MANIFESTS_HELD, filter=f"name == {_literal(name)}", output_fields=["manifest"], limit=1000)
         if _alias(client, name) == before:
-            found = (json.loads(row["manifest"]) for row in rows)
+            found = map(json.loads, (row["manifest"] for row in rows))
             return [one | {"answers": one["collection"] == before} for one in found]
 
 # %% ../../nbs/13_scale/milvus.ipynb #mv000021

@@ -335,6 +335,30 @@ def test_an_engine_that_is_down_is_named_without_its_password(tmp_path, monkeypa
         assert refusal.value.layer == "scale.install" and "semantic_nb[engines]" in refusal.value.fix
 
 
+def test_what_a_client_says_is_passed_on_without_secrets():
+    for uri in ("postgresql://ann:s3cret@db/docs", "postgresql://db/docs?user=ann&password=s3cret"):
+        with pytest.raises(ContractError) as refusal, engines._reached((ValueError,), uri):
+            raise ValueError(f"cannot parse {uri}: s3cret?")
+        assert "s3cret" not in str(refusal.value) and "cannot parse" in refusal.value.symptom
+        assert refusal.value.__suppress_context__
+
+
+def test_an_answer_from_before_a_switch_is_not_given(uri, monkeypatch):
+    documents, opened, done = documents_of([{}] * 20), open_engine(uri), []
+    push_documents(opened, documents, make_manifest("docs", "m", 32, []))
+    search = opened.engine.search
+
+    def switching(*arguments):
+        hits = search(*arguments)
+        if not done:
+            done.append(push_documents(open_engine(uri), documents, make_manifest("docs", "m2", 32, [])))
+        return hits
+    monkeypatch.setattr(opened.engine, "search", switching)
+    with pytest.raises(ContractError, match="scale.model"):
+        search_vectors(opened, "docs", "m", documents.vectors[:1])
+    assert done and search_vectors(opened, "docs", "m2", documents.vectors[:1], 3)[0]
+
+
 def test_an_engine_that_goes_away_is_a_refusal(bundle, postgres_uri):
     import psycopg
     push(bundle, postgres_uri)
