@@ -68,7 +68,7 @@ def tune_effort(index: "faiss.Index", queries: np.ndarray, exact: Sequence[np.nd
 # %% ../nbs/07_index.ipynb #6dbcec4e
 def empty_index(points: np.ndarray, spec: IndexSpec, n: int, seed: int = 1) -> "faiss.Index":
     """An index with inner product for `n` vectors, none of them added yet; what it has to learn, it learns from
-    `points`, float32 of shape (m, dim). Raises `ContractError` (`index.training`): too few points for lists or codes."""
+    `points`, float32, shape (m, dim). Raises `ContractError` (`index.training`): too few points for lists or codes."""
     import faiss
     index = faiss.index_factory(spec.dim, _factory(spec, n), faiss.METRIC_INNER_PRODUCT)
     if choose_type(spec, n).startswith("ivf"):

@@ -18,7 +18,8 @@ DEPTH = [path for path in sorted((ROOT / "nbs").glob("[0-9]*/*.ipynb")) if ".ipy
 CHECKERS = sorted((ROOT / "nbs" / "solutions").glob("check_*.py"))
 LONGER = {"duplicates": 22, "grouping": 17, "quality": 16, "report": 18, "lint": 16, "loading": 16, "records": 19,
           "lint_rules": 21, "rotation": 17, "layers": 16, "bundle": 25, "changes": 17, "service": 23, "guard": 18,
-          "watch": 22, "shards": 18, "ondisk": 20, "processors": 22, "engines": 18}  # whole functions and tables, better not cut in two
+          "watch": 22, "shards": 18, "ondisk": 20, "processors": 22,
+          "engines": 18}  # whole functions and tables, better not cut in two
 EXPORTED = re.compile(r"^#\|\s*export\b", re.M)
 
 

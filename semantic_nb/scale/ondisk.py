@@ -245,7 +245,8 @@ def open_on_disk(folder: Path, model: Encoder) -> SearchIndex:
 
 # %% ../../nbs/13_scale/ondisk.ipynb #od000026
 def index_corpus(model: Encoder, corpus: Path, folder: Path, spec: IndexSpec, questions: Sequence[str] = (),
-                 k: int = 10, size: int = 10_000, encode_parts: Callable[..., VectorShards] = encode_shards) -> SearchIndex:
+                 k: int = 10, size: int = 10_000,
+                 encode_parts: Callable[..., VectorShards] = encode_shards) -> SearchIndex:
     """Cut a corpus file into parts, encode them, build an index of them on the disk, and open it; goes on after a kill.
 
     Args:
