@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="default: engines.json beside the spec")
     arguments = parser.parse_args()
     if arguments.documents < 1000:
-        parser.error("--documents: at least 1000; product quantisation learns 256 codes from them")
+        parser.error("--documents: at least 1000; product quantisation learns codes from them")
     spec = load_spec()
     bundle = open_bundle(make_bundle(spec=spec))
     dim = min(arguments.dim or bundle.facts["dim"], bundle.facts["dim"])

@@ -12,6 +12,7 @@ from semantic_nb.scale.recall import (_passing, engine_searcher, faiss_searcher,
 from semantic_nb.spec import IndexSpec
 
 N = 4000
+EFFORTS = {"flat": "", "ivf": "nprobe=16", "hnsw": "efSearch=64", "ivfpq": "nprobe=16,k_factor_rf=16"}
 TENTH, HUNDREDTH = {"tenth": "yes"}, {"hundredth": "yes"}
 
 
@@ -29,7 +30,7 @@ def index_of(documents, kind):
     spec = IndexSpec(type=kind, dim=32, documents=N, similarity="cosine", nlist=50 if kind.startswith("ivf") else None,
                      pq_m=8 if kind == "ivfpq" else None)
     raw = build_index(documents.vectors, spec)
-    set_effort(raw, {"flat": 0, "hnsw": 64}.get(kind, 16))
+    set_effort(raw, EFFORTS[kind])
     return SearchIndex(raw, documents.ids, {})
 
 
@@ -85,7 +86,7 @@ def test_a_planted_fault_shows_with_a_filter_only_and_is_named(documents, querie
 def test_an_index_that_loses_anyway_is_not_blamed_on_the_filter(documents, queries):
     search = faiss_searcher(index_of(documents, "ivf"), documents.metadata)
     poor = index_of(documents, "ivf")
-    set_effort(poor.index, 1)
+    set_effort(poor.index, "nprobe=1")
     plain = filtered_recall(faiss_searcher(poor, documents.metadata), documents, queries)
     finding = recall_finding("poor", plain, filtered_recall(search, documents, queries, keep=TENTH))
     assert finding.status == "fail" and "the index loses" in finding.evidence
