@@ -23,7 +23,7 @@ def packed(source, path, change):
                 (shutil.copytree if file.is_dir() else shutil.copyfile)(file, folder / file.name)
         facts = dict(read_object(source / "manifest.json")["facts"])
         return change(folder, facts) or facts
-    return open_bundle(Artifact.write(path, {"bundle": 1}, write).path)
+    return open_bundle(Artifact.write(path, {"bundle": 2}, write).path)
 
 
 def clustered(n, dim=32, seed=1):
