@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
 # %% ../../nbs/13_scale/postgres.ipynb #pg000012
-_SETTINGS = {"hnsw.ef_search": "200", "hnsw.iterative_scan": "strict_order", "hnsw.max_scan_tuples": "1000000",
+_SETTINGS = {"hnsw.ef_search": "1000", "hnsw.iterative_scan": "strict_order", "hnsw.max_scan_tuples": "1000000",
              "hnsw.scan_mem_multiplier": "16", "maintenance_work_mem": "512MB"}
 
 def _connected(uri: str) -> "psycopg.Connection":
