@@ -120,7 +120,7 @@ def _write_names(vectors: VectorShards, path: Path) -> None:
     schema = pyarrow.schema({"id": pyarrow.string()})
     with pyarrow.OSFile(str(path), "wb") as file, pyarrow.ipc.new_file(file, schema) as out:
         for number in range(len(vectors)):
-            out.write(pyarrow.record_batch([pyarrow.array(vectors.read(number)[0])], schema=schema))
+            out.write(pyarrow.record_batch([pyarrow.array(vectors.ids(number))], schema=schema))
 
 def _read_names(path: Path) -> _Names:
     import pyarrow
@@ -226,15 +226,9 @@ def open_on_disk(folder: Path, model: Encoder) -> SearchIndex:
 
     Raises:
         ContractError: `index.file` if something is missing, moved or damaged; as `open_index`."""
-    import faiss
     folder = Path(folder)
     facts = Artifact.open(folder, "index", "build it again; the vectors are untouched").manifest["facts"]
-    lists = (folder / "lists.ivfdata").is_file()
-    flag, names = faiss.IO_FLAG_ONDISK_SAME_DIR if lists else faiss.IO_FLAG_MMAP_IFC, _read_names(folder / "ids.arrow")
-    with _quiet():
-        index = faiss.read_index(str(folder / "index.faiss"), flag)
-    if lists:
-        _without_threads(index)
+    index, names = _mapped(folder)
     _check_asking_model(facts, encoder_identity(model))
     _check_metric_and_ids(index, names)
     set_effort(index, facts["effort"])
@@ -242,6 +236,15 @@ def open_on_disk(folder: Path, model: Encoder) -> SearchIndex:
     probe = json.loads((folder / "probe.json").read_text(encoding="utf-8"))
     _check_answers(opened, lambda texts: encode(model, texts, "query", facts["dim"]), probe)
     return opened
+
+def _mapped(folder: Path) -> tuple["faiss.Index", _Names]:
+    "The index and the names of its rows, both left on the disk."
+    import faiss
+    lists = (folder / "lists.ivfdata").is_file()
+    with _quiet():
+        index = faiss.read_index(str(folder / "index.faiss"),
+                                 faiss.IO_FLAG_ONDISK_SAME_DIR if lists else faiss.IO_FLAG_MMAP_IFC)
+    return _without_threads(index) if lists else index, _read_names(folder / "ids.arrow")
 
 # %% ../../nbs/13_scale/ondisk.ipynb #od000026
 def index_corpus(model: Encoder, corpus: Path, folder: Path, spec: IndexSpec, questions: Sequence[str] = (),

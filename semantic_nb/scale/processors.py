@@ -102,10 +102,10 @@ class _Actor:
             if self.own != self.mark:
                 raise ContractError("scale.model", f"a worker has model {self.own}, the others {self.mark}",
                                     "vectors of two models need not be comparable", "the same model on every machine")
-            self.shards.read(number)  # refuses texts that are not what was cut
+            source = self.shards.check(number)
             target = self.shards.folder / f"vectors-{self.mark}" / f"{number:05}.parquet"
             with self.settings.active():
-                return {"documents": [encode_shard(self.model, self.shards.texts(number), target, self.dim)]}
+                return {"documents": [encode_shard(self.model, source, target, self.dim)]}
         except ContractError as error:
             return {"documents": [0], "refusal": [error.as_dict()]}
 

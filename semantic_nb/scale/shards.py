@@ -54,13 +54,17 @@ class Shards:
         "The file of one part, in BEIR's layout."
         return self.folder / "texts" / f"{number:05}.jsonl"
 
-    def read(self, number: int) -> Corpus:
-        "The documents of one part. Raises `ContractError`: `scale.shard` if the file is not what was cut."
+    def check(self, number: int) -> Path:
+        "The file of one part. Raises `ContractError`: `scale.shard` if it is not what was cut."
         path = self.texts(number)
         if not path.is_file() or file_hash(path) != self.hashes[number]:
             raise ContractError("scale.shard", f"{path.name} is missing or not what was cut from the corpus",
                                 "its vectors would stand for other texts", "remove the folder and cut the corpus again")
-        return read_corpus(path)
+        return path
+
+    def read(self, number: int) -> Corpus:
+        "The documents of one part; raises as `check`."
+        return read_corpus(self.check(number))
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000013
 def split_corpus(corpus: Path, folder: Path, size: int = 10_000) -> Shards:
@@ -170,7 +174,7 @@ def encode_shards(model: Encoder, shards: Shards, dim: int, progress: bool = Tru
     show = progress and total - done > 1000  # a bar for what takes longer than reading its name
     with tqdm(total=total, initial=done, unit="texts", disable=not show) as bar:
         for source, target in todo:
-            shards.read(int(source.stem))
+            shards.check(int(source.stem))
             bar.update(encode_shard(model, source, target, dim, **options))
     return open_vectors(model, shards, dim)
 
@@ -198,18 +202,26 @@ class VectorShards:
                                 f"choose 1 to {self.width}, or encode at {dim}")
         return replace(self, dim=dim)
 
+    def _table(self, number: int, columns: Sequence[str] | None = None) -> "pyarrow.Table":
+        path = self.folder / f"{number:05}.parquet"
+        return _read_vectors(path, self.mark, self.shards.hashes[number], columns)
+
+    def ids(self, number: int) -> list[str]:
+        "The ids of one part, without its vectors; raises as `read`."
+        return self._table(number, ["id"])["id"].to_pylist()
+
     def read(self, number: int) -> tuple[list[str], np.ndarray]:
         """Ids and vectors, float32 of shape (n, dim), of one part. Raises `ContractError`: `scale.shard` for a file
         that is damaged or of other texts, `scale.model` for one of another model or size."""
-        table = _read_vectors(self.folder / f"{number:05}.parquet", self.mark, self.shards.hashes[number])
+        table = self._table(number)
         vectors = table["vector"].combine_chunks().values.to_numpy().reshape(-1, self.width)
         return table["id"].to_pylist(), truncate(vectors, self.dim, self.similarity)
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000026
-def _read_vectors(path: Path, mark: str, texts: str) -> "pyarrow.Table":
+def _read_vectors(path: Path, mark: str, texts: str, columns: Sequence[str] | None) -> "pyarrow.Table":
     import pyarrow.parquet
     try:
-        table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
+        table = pyarrow.parquet.read_table(path, columns=columns, page_checksum_verification=True)
         note = json.loads((table.schema.metadata or {})[_NOTE])
     except (OSError, KeyError, ValueError, pyarrow.ArrowException) as error:
         raise _damaged(path, str(error).splitlines()[0][:100]) from None

@@ -47,7 +47,7 @@ from semantic_nb.data.domain import load_domain
 from semantic_nb.encoder import Encoder, encode, load_encoder
 from semantic_nb.index import set_effort
 from semantic_nb.model import train
-from semantic_nb.scale.ondisk import _quiet, _read_names, build_on_disk, exact_rows
+from semantic_nb.scale.ondisk import _mapped, build_on_disk, exact_rows
 from semantic_nb.scale.shards import VectorShards, encode_shards, split_corpus, vector_mark
 from semantic_nb.spec import load_spec
 from semantic_nb.store import read_object, write_json, written_aside
@@ -191,11 +191,7 @@ def opened(folder: Path) -> float:
     import pyarrow.ipc  # libraries are not the index
     assert pyarrow
     before = resident()
-    lists = (folder / "lists.ivfdata").is_file()
-    flag = faiss.IO_FLAG_ONDISK_SAME_DIR if lists else faiss.IO_FLAG_MMAP_IFC
-    with _quiet():
-        index = faiss.read_index(str(folder / "index.faiss"), flag)
-    names = _read_names(folder / "ids.arrow")
+    index, names = _mapped(folder)
     assert index.ntotal == len(names)
     return resident() - before
 
