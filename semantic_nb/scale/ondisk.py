@@ -237,6 +237,7 @@ def open_on_disk(folder: Path, model: Encoder) -> SearchIndex:
     _check_answers(opened, lambda texts: encode(model, texts, "query", facts["dim"]), probe)
     return opened
 
+# %% ../../nbs/13_scale/ondisk.ipynb #od000033
 def _mapped(folder: Path) -> tuple["faiss.Index", _Names]:
     "The index and the names of its rows, both left on the disk."
     import faiss
