@@ -50,27 +50,18 @@ def unforeseen(error: BaseException) -> ContractError:
                          "no check knows this case, so nothing was decided and nothing can be relied on",
                          f"the details are in {_write_details(error)}; they name the input that it happened with")
 
-# %% ../nbs/plumbing/boundary.ipynb #e691cfb2
-def _run_app() -> None:
-    "The command; where torchrun has started several processes, in the first one, and the others help it to train."
-    if "RANK" not in os.environ:
-        return app()
-    from semantic_nb.loss.processes import lead
-    return lead(app)
-
 # %% ../nbs/plumbing/boundary.ipynb #e691cfb1
 _REFUSED, _UNFORESEEN, _INTERRUPTED = 2, 70, 130  # 70: EX_SOFTWARE of BSD's sysexits
 
-def main() -> None:
-    """The entry point. Exit code 0: done; 1: a check failed, or the reader of the output has gone; 2: refused, or
-    wrong options; 70: an exception that no check foresaw; 130: Ctrl-C. A traceback is only shown with `--traceback`."""
+def _command() -> None:
+    "The command as a process of its own."
     shown, sys.argv = "--traceback" in sys.argv, [word for word in sys.argv if word != "--traceback"]
     for stream in (sys.stdin, sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # bytes that are no text are read and shown as such, and stop nothing
     try:
         try:
-            _run_app()
+            app()
         finally:
             sys.stdout.flush()
     except BrokenPipeError:
@@ -95,6 +86,15 @@ def _tell(error: Exception, shown: bool) -> int:
     else:
         print(printable(refusal), file=sys.stderr)
     return _REFUSED if foreseen else _UNFORESEEN
+
+# %% ../nbs/plumbing/boundary.ipynb #e691cfb2
+def main() -> None:
+    """The entry point. Exit code 0: done; 1: a check failed, or the reader of the output has gone; 2: refused, or
+    wrong options; 70: an exception that no check foresaw; 130: Ctrl-C. A traceback is only shown with `--traceback`."""
+    if "RANK" not in os.environ:
+        return _command()
+    from semantic_nb.loss.processes import lead
+    return lead(_command)
 
 # %% ../nbs/plumbing/boundary.ipynb #49dd07f9
 if __name__ == "__main__" and "__file__" in globals():

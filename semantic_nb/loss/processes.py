@@ -9,8 +9,11 @@ __all__ = ['world_size', 'rank', 'join_processes', 'from_first', 'wait_for_all',
 # %% ../../nbs/05_loss/processes.ipynb #lp000003
 import logging
 import os
+import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -133,27 +136,46 @@ def share_training(trainer: "SentenceTransformerTrainer") -> None:
             callback.training_bar = tqdm(disable=True)  # the first process replaces it by its own
 
 # %% ../../nbs/05_loss/processes.ipynb #lp000029
-def lead(program: Callable[[], _T]) -> _T | None:
-    """Run `program` in the first process of a launcher, and let the others take part in its trainings until it ends; in
-    them, None is returned. Without a launcher, `program` is run and that is all."""
+def lead(program: Callable[[], _T]) -> _T:
+    """Run `program` in the first process of a launcher and let the others take part in its trainings; then each process
+    ends, with the exit code of the program. One that fails does not wait for the others: the launcher ends them.
+    Without a launcher, `program` is run, and what it returns is returned."""
     if join_processes() == 1:
         return program()
-    if rank() == 0:
-        try:
-            return program()
-        finally:
+    code = _exit_code(program if rank() == 0 else _follow)
+    if code == 0:
+        if rank() == 0:
             from_first(lambda: None)
-            _leave_processes()
+        wait_for_all()
+    _end_process(code)
+
+def _follow() -> None:
+    "Take part in the trainings of the first process, until it says that there are no more."
     while (training := from_first(lambda: None)) is not None:
         training()
-    return _leave_processes()
 
 # %% ../../nbs/05_loss/processes.ipynb #lp000034
-def _leave_processes() -> None:
-    "Part when all are done: who goes while others still talk to it makes them fail."
-    import torch.distributed as dist
-    wait_for_all()
-    dist.destroy_process_group()
+def _exit_code(program: Callable[[], object]) -> int:
+    "What Python would end with after this program; a refusal is told, and anything else with its traceback."
+    try:
+        program()
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except ContractError as refusal:
+        print(refusal, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+def _end_process(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 # %% ../../nbs/05_loss/processes.ipynb #lp000024
 def _take_part(settings: Settings, precision: str, folder: Path, train: Callable[[Path], object]) -> None:

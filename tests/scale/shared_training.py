@@ -35,24 +35,23 @@ def triplets() -> PairSet:
     return PairSet("others", "symmetric", texts[:32], texts[32:64], (texts[64:],))
 
 
-SHAPES: list[tuple[int, int]] = []
 COSINE = util.cos_sim
 
 
 def counted(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    "Cosines, and a note of the last shape that this process has compared in a step."
     if torch.is_grad_enabled():
-        SHAPES.append((len(a), len(b)))
+        (Path(sys.argv[2]) / f"shape{rank()}.json").write_text(json.dumps((len(a), len(b))))
     return COSINE(a, b)
 
 
 def share(trainer) -> None:
     "As the package does, but for the case that shows what happens otherwise."
-    SHAPES.clear()
     (only_local if "/.local-" in trainer.args.output_dir else share_training)(trainer)
 
 
-def train_cases(spec: str, folder: str, *cases: str) -> dict[str, str]:
-    "The artifact of each case; each process notes what its last loss has compared."
+def train_cases(spec: str, folder: str, *cases: str) -> None:
+    "Train every case, and write down the artifact of each."
     made, domain = {}, load_domain(load_spec(Path(spec)))
     sixteen = domain.spec.training.model_copy(update={"batch_size": 16})
     for case in cases:
@@ -63,10 +62,9 @@ def train_cases(spec: str, folder: str, *cases: str) -> dict[str, str]:
         stage = train.Stage(case.replace(" ", "-"), 2 if case == "two sets" else 1, 1e-3,
                             (32, 16) if case == "all directions" else ())
         made[case] = train.train_model(domain.spec.model.base, pairs, stage, asked).path.name
-    return made
+    (Path(folder) / "made.json").write_text(json.dumps(made))
 
 
 if __name__ == "__main__":
     util.cos_sim, train.share_training = counted, share
-    made = lead(lambda: train_cases(*sys.argv[1:]))
-    (Path(sys.argv[2]) / f"{rank()}.json").write_text(json.dumps({"shape": SHAPES[-1], "made": made}))
+    lead(lambda: train_cases(*sys.argv[1:]))

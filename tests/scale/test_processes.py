@@ -49,9 +49,9 @@ def trained(folder: Path, start: list[str], spec: Path, cases: tuple[str, ...]) 
     done = subprocess.run([*start, str(SHARED), str(spec), str(folder), *cases], cwd=folder, text=True,
                           env=environment(folder / "runs"), capture_output=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
-    seen = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
-    store = folder / "runs" / "store"
-    return [one["shape"] for one in seen], {case: Artifact.open(store / seen[0]["made"][case]) for case in cases}
+    made, store = json.loads((folder / "made.json").read_text()), folder / "runs" / "store"
+    return ([json.loads(path.read_text()) for path in sorted(folder.glob("shape*.json"))],
+            {case: Artifact.open(store / made[case]) for case in cases})
 
 
 def losses(artifact: Artifact) -> list[float]:
@@ -124,6 +124,60 @@ def test_a_run_that_is_killed_goes_on_and_ends_with_one_report(tmp_path, path):
     kinds = sorted(path.name.rpartition("-")[0] for path in runs.glob("store/*-*") if path.is_dir())
     assert [kinds.count(kind) for kind in ("stage1", "stage2", "model", "index")] == [1] * 4
     assert len(list(runs.glob("*/report.json"))) == 1 and not list(runs.glob("store/.*.partial"))
+
+
+ENDS = """
+import os, sys
+from functools import partial
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from semantic_nb.core import ContractError
+from semantic_nb.loss.processes import lead, from_first, rank, wait_for_all
+
+def train(fail):
+    model = torch.nn.parallel.DistributedDataParallel(torch.nn.Linear(3, 3))
+    for step in range(20):
+        if fail and step == 10 and rank() == 0:
+            raise ContractError("test.disk", "the disk is full", "a test", "none")
+        model(torch.ones(2, 3)).sum().backward()
+        dist.all_reduce(torch.ones(3))
+
+def program():
+    fail, code = "fail" in sys.argv, int(sys.argv[1])
+    from_first(lambda: partial(train, fail))
+    train(fail)
+    sys.exit(code)
+
+lead(program)
+"""
+
+
+def launched(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    "The program above on four processes, more than there are processors."
+    script = folder / "ends.py"
+    script.write_text(ENDS)
+    return subprocess.run([*TWO[:4], "--nproc_per_node=4", *TWO[5:], str(script), *words], text=True, timeout=120,
+                          env=environment(folder / "runs"), capture_output=True)
+
+
+def test_a_training_that_is_done_is_not_reported_as_failed(tmp_path):
+    "Threads of the process group outlive a training; a process that ends as usual is aborted now and then."
+    for _ in range(3):
+        done = launched(tmp_path, "0")
+        assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_a_failed_check_is_the_end_of_all(tmp_path):
+    done = launched(tmp_path, "3")
+    assert done.returncode != 0 and "exitcode  : 3" in done.stderr
+
+
+def test_a_first_process_that_fails_in_a_training_ends_all_of_them(tmp_path):
+    "The others wait for its gradients, which will not come."
+    done = launched(tmp_path, "0", "fail")
+    assert done.returncode != 0 and "exitcode  : 2" in done.stderr
+    assert done.stderr.count("the disk is full") == 1
 
 
 @pytest.fixture
