@@ -149,10 +149,18 @@ def lead(program: Callable[[], _T]) -> _T:
         wait_for_all()
     _end_process(code)
 
+# %% ../../nbs/05_loss/processes.ipynb #lp000037
 def _follow() -> None:
     "Take part in the trainings of the first process, until it says that there are no more."
     while (training := from_first(lambda: None)) is not None:
         training()
+
+# %% ../../nbs/05_loss/processes.ipynb #lp000036
+def _end_process(code: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
+    os._exit(code)
 
 # %% ../../nbs/05_loss/processes.ipynb #lp000034
 def _exit_code(program: Callable[[], object]) -> int:
@@ -170,12 +178,6 @@ def _exit_code(program: Callable[[], object]) -> int:
         traceback.print_exc()
         return 1
     return 0
-
-def _end_process(code: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError):
-            stream.flush()
-    os._exit(code)
 
 # %% ../../nbs/05_loss/processes.ipynb #lp000024
 def _take_part(settings: Settings, precision: str, folder: Path, train: Callable[[Path], object]) -> None:
