@@ -9,7 +9,8 @@ def device_name() -> str:
     "The accelerator that `device = auto` chooses, or the processor's kind."
     if torch.cuda.is_available():
         return torch.cuda.get_device_name()
-    return f"CPU, {platform.machine()}, {torch.get_num_threads()} threads"
+    count = torch.get_num_threads()
+    return f"CPU, {platform.machine()}, {count} thread{'s' * (count > 1)}"
 
 
 def measured_on() -> dict:
