@@ -168,7 +168,10 @@ def _exit_code(program: Callable[[], object]) -> int:
     try:
         program()
     except SystemExit as stop:
-        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        if isinstance(stop.code, int | None):
+            return stop.code or 0
+        print(stop.code, file=sys.stderr)
+        return 1
     except ContractError as refusal:
         print(refusal, file=sys.stderr)
         return 2

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 
@@ -56,7 +56,8 @@ def _place(uri: str) -> str:
 
 def _without_secrets(text: str, uri: str) -> str:
     parts = urlsplit(uri)
-    for secret in (uri, parts.netloc.rpartition("@")[0], parts.password, *parse_qs(parts.query).get("password", ())):
+    login, given = parts.netloc.rpartition("@")[0], parts.password or ""
+    for secret in (uri, login, given, unquote(given), *parse_qs(parts.query).get("password", ())):
         text = text.replace(secret, "…") if secret else text
     return text
 

@@ -33,7 +33,8 @@ def _client(uri: str) -> "MilvusClient":
     if "://" not in uri:
         return MilvusClient(uri.removeprefix("milvus:"))
     parts = urlsplit(uri.removeprefix("milvus+"))
-    token = unquote(f"{parts.username}:{parts.password}") if parts.username else os.environ.get("MILVUS_TOKEN", "")
+    login = unquote(parts.netloc.rpartition("@")[0])  # user:password
+    token = login if ":" in login else os.environ.get("MILVUS_TOKEN", "")
     return MilvusClient(f"{parts.scheme}://{parts.hostname}:{parts.port or 19530}", token=token,
                         db_name=parts.path.strip("/"), timeout=10)
 

@@ -194,7 +194,7 @@ def build_on_disk(model: Encoder, vectors: VectorShards, spec: IndexSpec, questi
     Args:
         spec: type, size and recall target; `auto` chooses by the number of documents.
         questions: on which the effort is tuned against exact search, `k` answers each.
-        folder: by default one beside the vectors; opened if it is there.
+        folder: in which its own folder is made, by default that of the parts; opened if it is there.
     Raises:
         ContractError: `scale.model` if the model is not that of the vectors, `index.dim` for another size,
             `index.training`, `index.vectors`, `index.recall` as `make_index`; as `VectorShards.read`."""
@@ -202,7 +202,7 @@ def build_on_disk(model: Encoder, vectors: VectorShards, spec: IndexSpec, questi
     spec = spec.model_copy(update={"similarity": model.similarity_fn_name})
     recipe = {"disk": 1, "vectors": vectors.mark, "corpus": vectors.shards.corpus, "index": spec.model_dump(), "k": k,
               "questions": fingerprint(list(questions)), "seed": Settings.current().seed}
-    path = Path(folder) if folder else vectors.shards.folder / f"index-{fingerprint(recipe)}"
+    path = Path(folder or vectors.shards.folder) / f"index-{fingerprint(recipe)}"
 
     def build(aside: Path) -> dict:
         made = _write_on_disk(aside, model, vectors, spec, questions, min(k, sum(vectors.shards.counts)))
@@ -225,7 +225,7 @@ def open_on_disk(folder: Path, model: Encoder) -> SearchIndex:
     """Open a built index for questions that `model` will encode; vectors and names stay on the disk.
 
     Raises:
-        ContractError: `index.file` if something is missing, moved or damaged; as `open_index`."""
+        ContractError: `index.store` if something is missing, moved or damaged; as `open_index`."""
     folder = Path(folder)
     facts = Artifact.open(folder, "index", "build it again; the vectors are untouched").manifest["facts"]
     index, names = _mapped(folder)

@@ -71,10 +71,11 @@ def recall_finding(name: str, plain: np.ndarray, filtered: np.ndarray, target: f
     "`scale.recall.NAME`: fail below the target. `plain`, `filtered`: recall for each query, without and with a filter."
     with_one, without = float(np.mean(filtered)), float(np.mean(plain))
     id, said = f"scale.recall.{name}", f"finds {with_one:.3f} with a filter and {without:.3f} without"
-    paired = f"the filter costs {compare(filtered, plain)}"
+    change = compare(filtered, plain)
+    paired = f"the filter changes recall by {change}"
     if min(with_one, without) >= target:
         return Finding(id, "ok", 0, f"{said}; the target is {target:g}")
-    if without >= target:
+    if without >= target or with_one < target and change.outcome == "worse":
         return Finding(id, "fail", int(np.sum(filtered < plain)), f"{said}: what the index finds, the filter loses; "
                        f"{paired}", "filter during the search, over all documents; more effort with a filter")
     return Finding(id, "fail", int(np.sum(plain < 1)), f"{said}: the index loses them, with a filter or without; "

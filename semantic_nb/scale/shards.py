@@ -10,6 +10,7 @@ __all__ = ['Shards', 'split_corpus', 'open_shards', 'vector_mark', 'encode_shard
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -28,14 +29,15 @@ if TYPE_CHECKING:
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000010
 def _parts(corpus: Path, size: int) -> Iterator[bytes]:
-    "The lines of a corpus file, `size` at a time; it is never read as a whole."
+    "The lines of a corpus file that are not empty, `size` at a time; it is never read as a whole."
     if corpus.suffix == ".parquet":
         import pyarrow.parquet
         for batch in pyarrow.parquet.ParquetFile(corpus).iter_batches(size):
             yield "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in batch.to_pylist()).encode()
         return
     with open(corpus, "rb") as lines:
-        while part := b"".join(islice(lines, size)):
+        full = (line for line in lines if line.strip())
+        while part := b"".join(islice(full, size)):
             yield part
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000011
@@ -71,37 +73,45 @@ def split_corpus(corpus: Path, folder: Path, size: int = 10_000) -> Shards:
     """Cut a corpus file (.jsonl or .parquet) into parts of `size` lines below `folder`; opened if that is done.
 
     Raises:
-        ContractError: `scale.shard` if the folder holds another corpus, or parts of another size; as `read_corpus`,
-            `data.duplicate_id` for an id in two parts."""
+        ContractError: `scale.shard` if the folder holds another corpus, or parts of another size, or for a size below
+            1; as `read_corpus`, `data.duplicate_id` for an id in two parts as well."""
     corpus, folder = Path(corpus), Path(folder)
-    _need_file(corpus)
+    _need_file(corpus, size)
     facts = {"corpus": file_hash(corpus), "size": size}
     if (folder / "shards.json").is_file():
         return _same_shards(folder, facts)
     shutil.rmtree(folder / "texts", ignore_errors=True)
     counts, hashes, seen = [], [], []
     for number, part in enumerate(_parts(corpus, size)):
-        with written_aside(folder / "texts" / f"{number:05}.jsonl") as aside:
+        path = folder / "texts" / f"{len(counts):05}.jsonl"
+        with written_aside(path) as aside:
             aside.write_bytes(part)
-        read = _read_part(folder / "texts" / f"{number:05}.jsonl", corpus, number * size)
-        counts.append(len(read))
-        hashes.append(hashlib.sha256(part).hexdigest())
-        seen.append(_short_hashes(read.ids))
+        if read := _read_part(path, corpus, number * size):
+            counts.append(len(read))
+            hashes.append(hashlib.sha256(part).hexdigest())
+            seen.append(_short_hashes(read.ids))
+    if not counts:
+        raise ContractError("data.empty", f"no document of {corpus.name} has a text", "there is nothing to find",
+                            "check the text column")
     _need_distinct_ids(np.concatenate(seen), corpus)
     write_json(folder / "shards.json", facts | {"counts": counts, "hashes": hashes})
     return open_shards(folder)
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000014
-def _need_file(corpus: Path) -> None:
+def _need_file(corpus: Path, size: int) -> None:
+    if size < 1:
+        raise ContractError("scale.shard", f"parts of {size} lines", "nothing would ever be read", "a size of 1 or more")
     if not corpus.is_file() or not corpus.stat().st_size:
         raise ContractError("data.file", f"{corpus.name} {'is empty' if corpus.is_file() else 'is no file'}",
                             "there is nothing to encode", "name a .jsonl or .parquet file of documents")
 
-def _read_part(path: Path, corpus: Path, first: int) -> Corpus:
-    "A part, read and checked; a refusal names the line of the whole file."
+def _read_part(path: Path, corpus: Path, first: int) -> Corpus | None:
+    "A part, read and checked; None, and no file, if no text is in it. A refusal names the line of the whole file."
     try:
         return read_corpus(path)
     except ContractError as error:
+        if error.layer == "data.empty":
+            return path.unlink()
         raise ContractError(error.layer, f"{corpus.name}, from line {first + 1:,} on: {error.symptom}", error.cause,
                             error.fix) from None
 
@@ -244,6 +254,7 @@ def open_vectors(model: Encoder, shards: Shards, dim: int) -> VectorShards:
         raise ContractError("scale.shard", f"{len(missing)} of {len(shards)} parts have no vectors of model {mark}",
                             "their documents would never be found", "encode_shards(model, shards, dim)")
     vectors = VectorShards(shards, mark, dim, dim, model.similarity_fn_name)
-    for half in vectors.folder.glob(".*"):  # of a program that was killed while it wrote
-        half.unlink()
+    for half in vectors.folder.glob(".*"):  # of a program that was killed while it wrote, which takes seconds
+        if time.time() - half.stat().st_mtime > 3600:
+            half.unlink(missing_ok=True)
     return vectors

@@ -162,13 +162,13 @@ def row_of(kind: str, n: int, real: int, dim: int, target: float) -> dict:
     before, began = resident(), time.perf_counter()
     index = build_on_disk(model, vectors, section, questions, K, folder)
     seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-    alone = subprocess.run([sys.executable, __file__, "--opened", str(folder)], check=True, stdout=subprocess.PIPE)
+    alone = subprocess.run([sys.executable, __file__, "--opened", str(index.folder)], check=True, stdout=subprocess.PIPE)
     faiss.omp_set_num_threads(1)
     queries, flat = encode(model, questions, "query", dim), faiss.IndexFlatIP(dim)
     for number in range(len(vectors)):
         flat.add(vectors.read(number)[1])
     timed = in_turns(lambda: one_by_one(index.index, queries), lambda: one_by_one(flat, queries), 5, time.process_time)
-    size = sum(file.stat().st_size for file in folder.iterdir() if file.name in ("index.faiss", "lists.ivfdata"))
+    size = sum(file.stat().st_size for file in index.folder.iterdir() if file.name in ("index.faiss", "lists.ivfdata"))
     grid = list(settings_of(index.index, queries, exact_rows(queries, vectors, K))) if kind == "ivfpq" else []
     shutil.rmtree(folder)
     return {"type": kind, "documents": sum(vectors.shards.counts), "dim": dim, "real": sum(stored.shards.counts),

@@ -68,7 +68,7 @@ def trained(model, train: Pairs, dev: Pairs, epochs: float, dims: Sequence[int],
         output_dir=tempfile.mkdtemp(), num_train_epochs=epochs, per_device_train_batch_size=64, learning_rate=rate,
         learning_rate_mapping={r"\brotation\.": turn_rate} if turn_rate else {}, warmup_steps=0.1, seed=seed,
         data_seed=seed, bf16=type(bf16_context(model.device)).__name__ != "nullcontext", eval_strategy="epoch",
-        save_strategy="epoch", save_total_limit=1, load_best_model_at_end=True,
+        save_strategy="epoch", save_total_limit=1, save_only_model=True, load_best_model_at_end=True,
         metric_for_best_model="eval_dev_spearman_cosine", report_to="none", disable_tqdm=True,
         dataloader_pin_memory=False, use_cpu=str(model.device) == "cpu")
     data = Dataset.from_dict({"anchor": train[0], "positive": train[1], "score": (train[2] / 5).tolist()})
@@ -114,9 +114,9 @@ def main() -> None:
     for row in rows(arguments.base, train, dev, test, arguments.epochs):
         found.append(row)
         print({row["system"]: {dim: round(size["value"], 4) for dim, size in row["sizes"].items()}}, flush=True)
-    write_json(arguments.out, known | {Path(arguments.base).name: {
-        "pairs": len(test[2]), "fitted on": f"axes fitted on {2 * len(train[2]):,} train sentences",
-        "epochs": arguments.epochs, "seed": Settings.current().seed, "measured_on": measured_on(), "rows": found}})
+        write_json(arguments.out, known | {Path(arguments.base).name: {
+            "pairs": len(test[2]), "fitted on": f"axes fitted on {2 * len(train[2]):,} train sentences",
+            "epochs": arguments.epochs, "seed": Settings.current().seed, "measured_on": measured_on(), "rows": found}})
     print(Table([{"system": row["system"], **{dim: f"{size['value']:.3f}" for dim, size in row["sizes"].items()}}
                  for row in found]))
 

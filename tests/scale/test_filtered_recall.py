@@ -92,6 +92,13 @@ def test_an_index_that_loses_anyway_is_not_blamed_on_the_filter(documents, queri
     assert finding.status == "fail" and "the index loses" in finding.evidence
 
 
+def test_a_filter_that_loses_more_than_a_poor_index_is_named():
+    poor = np.repeat([1.0, 0.8], [30, 10])
+    assert "the filter loses" in recall_finding("both", poor, np.full(40, 0.1)).evidence
+    gain = recall_finding("gain", np.full(40, 0.9), np.ones(40))
+    assert "the index loses" in gain.evidence and "changes recall by +0.100" in gain.evidence
+
+
 def test_ties_count_and_too_many_answers_do_not(documents, queries):
     vectors = np.repeat(documents.vectors[:200], 2, axis=0)  # every document is there twice
     twice = type(documents)(tuple(map(str, range(400))), ("",) * 400, planted_keys(400), vectors)

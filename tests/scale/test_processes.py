@@ -180,6 +180,16 @@ def test_a_first_process_that_fails_in_a_training_ends_all_of_them(tmp_path):
     assert done.stderr.count("the disk is full") == 1
 
 
+@pytest.mark.parametrize("raised, code, told", [
+    (None, 0, ""), (SystemExit(), 0, ""), (SystemExit(3), 3, ""), (SystemExit("no such file"), 1, "no such file\n"),
+    (KeyboardInterrupt(), 130, ""), (ContractError("loss.test", "a", "b", "c"), 2, "[loss.test] a")])
+def test_a_process_ends_as_python_would(capsys, raised, code, told):
+    def program() -> None:
+        if raised:
+            raise raised
+    assert processes._exit_code(program) == code and capsys.readouterr().err.startswith(told)
+
+
 @pytest.fixture
 def second_of_two(monkeypatch):
     "This process takes itself for the second one of two."

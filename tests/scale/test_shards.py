@@ -159,3 +159,30 @@ def test_a_size_that_is_not_there_is_refused(vectors):
     for dim in (0, 17):
         with pytest.raises(ContractError, match="index.dim"):
             vectors.at(dim)
+
+
+def test_what_holds_no_text_is_no_part(corpus_file, tmp_path):
+    blank = "\n" + json.dumps({"_id": "blank", "text": " "}) + "\n"
+    spaced = tmp_path / "spaced.jsonl"
+    lines = corpus_file.read_text(encoding="utf-8").splitlines(keepends=True)
+    spaced.write_text("".join(lines[:2]) + blank + blank.replace("blank", "blank too") + "".join(lines[2:4]) + "\n",
+                      encoding="utf-8")
+    shards = split_corpus(spaced, tmp_path / "shards", 2)
+    assert shards.counts == (2, 2) and sorted(path.name for path in shards.texts(0).parent.iterdir()) == [
+        "00000.jsonl", "00001.jsonl"]
+    assert shards.read(1).ids == read_corpus(spaced).ids[2:]
+    spaced.write_text(blank, encoding="utf-8")
+    with pytest.raises(ContractError, match="no document of spaced.jsonl has a text"):
+        split_corpus(spaced, tmp_path / "none", 2)
+    with pytest.raises(ContractError, match="parts of 0 lines"):
+        split_corpus(corpus_file, tmp_path / "none", 0)
+
+
+def test_a_half_file_that_another_process_may_be_writing_stays(vectors, encoder):
+    fresh, old = vectors.folder / ".1.00000.parquet", vectors.folder / ".2.00000.parquet"
+    for half in (fresh, old):
+        half.write_bytes(b"half")
+    os.utime(old, (time.time() - 7200,) * 2)
+    open_vectors(encoder, vectors.shards, 16)
+    assert fresh.exists() and not old.exists()
+    fresh.unlink()
