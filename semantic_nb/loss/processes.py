@@ -167,20 +167,21 @@ def _exit_code(program: Callable[[], object]) -> int:
     "What Python would end with after this program; a refusal is told, and anything else with its traceback."
     try:
         program()
-    except SystemExit as stop:
-        if isinstance(stop.code, int | None):
-            return stop.code or 0
-        print(stop.code, file=sys.stderr)
-        return 1
-    except ContractError as refusal:
-        print(refusal, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        return 130
-    except BaseException:
-        traceback.print_exc()
-        return 1
+    except BaseException as end:
+        return _code_of(end)
     return 0
+
+# %% ../../nbs/05_loss/processes.ipynb #lp000038
+def _code_of(end: BaseException) -> int:
+    if isinstance(end, SystemExit) and isinstance(end.code, int | None):
+        return end.code or 0
+    if isinstance(end, KeyboardInterrupt):
+        return 130
+    if isinstance(end, SystemExit | ContractError):
+        print(end, file=sys.stderr)
+        return 2 if isinstance(end, ContractError) else 1
+    traceback.print_exception(end)
+    return 1
 
 # %% ../../nbs/05_loss/processes.ipynb #lp000024
 def _take_part(settings: Settings, precision: str, folder: Path, train: Callable[[Path], object]) -> None:

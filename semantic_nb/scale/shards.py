@@ -81,21 +81,26 @@ def split_corpus(corpus: Path, folder: Path, size: int = 10_000) -> Shards:
     if (folder / "shards.json").is_file():
         return _same_shards(folder, facts)
     shutil.rmtree(folder / "texts", ignore_errors=True)
-    counts, hashes, seen = [], [], []
-    for number, part in enumerate(_parts(corpus, size)):
-        path = folder / "texts" / f"{len(counts):05}.jsonl"
-        with written_aside(path) as aside:
-            aside.write_bytes(part)
-        if read := _read_part(path, corpus, number * size):
-            counts.append(len(read))
-            hashes.append(hashlib.sha256(part).hexdigest())
-            seen.append(_short_hashes(read.ids))
-    if not counts:
+    cut = list(_cut(corpus, folder / "texts", size))
+    if not cut:
         raise ContractError("data.empty", f"no document of {corpus.name} has a text", "there is nothing to find",
                             "check the text column")
+    counts, hashes, seen = zip(*cut)
     _need_distinct_ids(np.concatenate(seen), corpus)
     write_json(folder / "shards.json", facts | {"counts": counts, "hashes": hashes})
     return open_shards(folder)
+
+# %% ../../nbs/13_scale/shards.ipynb #sh000037
+def _cut(corpus: Path, folder: Path, size: int) -> Iterator[tuple[int, str, np.ndarray]]:
+    "Write one part after the other; of each, its number of documents, its hash, and the short hashes of its ids."
+    number = 0
+    for turn, part in enumerate(_parts(corpus, size)):
+        path = folder / f"{number:05}.jsonl"
+        with written_aside(path) as aside:
+            aside.write_bytes(part)
+        if read := _read_part(path, corpus, turn * size):
+            yield len(read), hashlib.sha256(part).hexdigest(), _short_hashes(read.ids)
+            number += 1
 
 # %% ../../nbs/13_scale/shards.ipynb #sh000014
 def _need_file(corpus: Path, size: int) -> None:
@@ -105,6 +110,7 @@ def _need_file(corpus: Path, size: int) -> None:
         raise ContractError("data.file", f"{corpus.name} {'is empty' if corpus.is_file() else 'is no file'}",
                             "there is nothing to encode", "name a .jsonl or .parquet file of documents")
 
+# %% ../../nbs/13_scale/shards.ipynb #sh000038
 def _read_part(path: Path, corpus: Path, first: int) -> Corpus | None:
     "A part, read and checked; None, and no file, if no text is in it. A refusal names the line of the whole file."
     try:
@@ -115,6 +121,7 @@ def _read_part(path: Path, corpus: Path, first: int) -> Corpus | None:
         raise ContractError(error.layer, f"{corpus.name}, from line {first + 1:,} on: {error.symptom}", error.cause,
                             error.fix) from None
 
+# %% ../../nbs/13_scale/shards.ipynb #sh000039
 def _short_hashes(ids: Sequence[str]) -> np.ndarray:
     "64 bits of each id's hash, shape (n,), uint64."
     return np.array([int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest()) for id in ids], "uint64")

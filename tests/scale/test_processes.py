@@ -1,6 +1,7 @@
 """One training on two processes: the same negatives, losses, artifacts and report as one process makes."""
 import json
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -45,7 +46,9 @@ def path(tmp_path_factory) -> Path:
 
 def trained(folder: Path, start: list[str], spec: Path, cases: tuple[str, ...]) -> tuple[list, dict]:
     "What the last loss of each process has compared, and the artifact of each training."
-    folder.mkdir()
+    (folder / "runs" / "store").mkdir(parents=True)
+    precision = {f"{platform.processor() or platform.machine()}, torch {torch.__version__}": False}
+    (folder / "runs" / "store" / "bf16.json").write_text(json.dumps(precision))  # or each measures what pays
     done = subprocess.run([*start, str(SHARED), str(spec), str(folder), *cases], cwd=folder, text=True,
                           env=environment(folder / "runs"), capture_output=True, timeout=240)
     assert done.returncode == 0, done.stderr[-3000:]
