@@ -169,7 +169,7 @@ def _fork_command(newdir: Annotated[Path, typer.Argument(help="A folder that doe
     _show({"spec": str(newdir / "spec.toml"), "documents": len(corpus)}, as_json,
           f"{newdir}: {len(corpus):,} documents, queries, judgments and spec.toml. Edit them, then: semantic-nb run "
           f"{newdir / 'spec.toml'}\nThe {settings.profile} profile searches {settings.documents or len(corpus):,} "
-          "of them and all that a judged question needs, SEMANTIC_NB_PROFILE=full searches all.")
+          "of them, among these all that a judged question needs; SEMANTIC_NB_PROFILE=full searches all.")
 
 # %% ../nbs/plumbing/cli.ipynb #be54d59b
 @app.command("split")

@@ -105,7 +105,7 @@ def _cut(corpus: Path, folder: Path, size: int) -> Iterator[tuple[int, str, np.n
 # %% ../../nbs/13_scale/shards.ipynb #sh000014
 def _need_file(corpus: Path, size: int) -> None:
     if size < 1:
-        raise ContractError("scale.shard", f"parts of {size} lines", "nothing would ever be read", "a size of 1 or more")
+        raise ContractError("scale.shard", f"parts of {size} lines", "nothing would ever be read", "1 line or more")
     if not corpus.is_file() or not corpus.stat().st_size:
         raise ContractError("data.file", f"{corpus.name} {'is empty' if corpus.is_file() else 'is no file'}",
                             "there is nothing to encode", "name a .jsonl or .parquet file of documents")

@@ -81,7 +81,7 @@ def boilerplate(model: Encoder, texts: Sequence[str], role: str = "document") ->
     if len(drawn) < _FEWEST_TEXTS:
         return Finding(id, "doubt", 0, f"not enough evidence: {len(drawn)} different texts",
                        f"give at least {_FEWEST_TEXTS}")
-    room = max(_RUN_TOKENS, int(min(model.max_seq_length, sys.maxsize)) - _added_tokens(model, "document"))
+    room = max(_RUN_TOKENS, int(min(model.max_seq_length, sys.maxsize)) - _added_tokens(model, role))
     tokens = [ids[:room] for ids in _token_ids(model, drawn)]
     unknown = _unknown_token(model)  # a run of unknown words is nothing that two texts share
     holders = Counter(run for ids in tokens for run in set(_token_runs(ids)) if unknown not in run)

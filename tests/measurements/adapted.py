@@ -5,7 +5,8 @@
 FOLDER holds `cranfield`, a BEIR folder of titled abstracts with judged questions and no train split. A third of the
 questions, by hash, watches the training; the others are the test. Titles are paired with their texts: *strict* leaves
 out the documents that a question needs, *adapted* keeps them (`adapt = "corpus"`). Writes `adapted.json` beside this
-file, which 02_data/loading shows: both against the untouched base, paired by question, averaged over the seeds.
+file, which 02_data/loading shows: both against the untouched base, paired by question, averaged over the seeds; and the
+untrained base with its axes in order beside them.
 """
 import argparse
 import os
@@ -22,7 +23,7 @@ from semantic_nb.data.domain import (
 from semantic_nb.data.records import Corpus, Judged, read_corpus, read_judged
 from semantic_nb.encoder import load_encoder, search_sizes
 from semantic_nb.measure import compare, per_query
-from semantic_nb.model import compress, learn_space
+from semantic_nb.model import compress, learn_space, untuned
 from semantic_nb.output import Table
 from semantic_nb.spec import PipelineSpec, load_spec
 from semantic_nb.store import write_json
@@ -64,18 +65,26 @@ def scores(model: str, domain: Domain) -> dict[int, np.ndarray]:
     return {dim: per_query(METRIC, run, domain.splits["test"]) for dim, run in runs.items()}
 
 
+def row_of(name: str, domain: Domain, found: list[dict[int, np.ndarray]], base: np.ndarray) -> Iterator[dict]:
+    "A row for each size: the mean over the seeds, question by question, against the untouched base at full size."
+    for dim in domain.spec.model.dims:
+        values = np.mean([one[dim] for one in found], axis=0)
+        yield {"arm": name, "pairs": len(domain.pairs[0]), "dim": dim, "value": float(values.mean()),
+               "base": float(base.mean()), "seeds": len(found), **asdict(compare(values, base))}
+
+
 def rows(folder: Path, seeds: list[int]) -> Iterator[dict]:
-    "A row for each arm and size: against the untouched base at full size."
-    for name, domain in domains(folder):
-        base, found = scores(domain.spec.model.base, domain), []
+    "The rows of the untrained base with its axes in order, and of each arm."
+    arms = list(domains(folder))
+    untrained = replace(arms[0][1], pairs=(arms[0][1].pairs[0].take(()),))
+    base = scores(untrained.spec.model.base, untrained)[untrained.spec.model.dims[0]]
+    yield from row_of("untrained, axes in order", untrained, [scores(untuned(untrained), untrained)], base)
+    for name, domain in arms:
+        found = []
         for seed in seeds:
             with replace(Settings.current(), seed=seed).active():
                 found.append(scores(str(compress(learn_space(domain), domain).path / "model"), domain))
-        for dim in domain.spec.model.dims:
-            values = np.mean([one[dim] for one in found], axis=0)
-            yield {"arm": name, "pairs": len(domain.pairs[0]), "dim": dim, "value": float(values.mean()),
-                   "base": float(base[domain.spec.model.dims[0]].mean()), "seeds": len(seeds),
-                   **asdict(compare(values, base[domain.spec.model.dims[0]]))}
+        yield from row_of(name, domain, found, base)
 
 
 def main() -> None:

@@ -162,7 +162,8 @@ def row_of(kind: str, n: int, real: int, dim: int, target: float) -> dict:
     before, began = resident(), time.perf_counter()
     index = build_on_disk(model, vectors, section, questions, K, folder)
     seconds, peak = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before
-    alone = subprocess.run([sys.executable, __file__, "--opened", str(index.folder)], check=True, stdout=subprocess.PIPE)
+    alone = subprocess.run([sys.executable, __file__, "--opened", str(index.folder)], check=True,
+                           stdout=subprocess.PIPE)
     faiss.omp_set_num_threads(1)
     queries, flat = encode(model, questions, "query", dim), faiss.IndexFlatIP(dim)
     for number in range(len(vectors)):

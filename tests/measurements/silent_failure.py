@@ -294,7 +294,7 @@ def _verdict(change: tuple[float, float, float] | None) -> str:
         return "not measured"
     difference, low, high = change
     if math.isnan(low):
-        return f"{'better' if difference > 0 else 'worse'} (no interval was kept)"
+        return f"{difference:+.3f} (no interval was kept, so nothing is claimed)"
     return "better" if low > 0 else "worse" if high < 0 else "not shown to differ"
 
 

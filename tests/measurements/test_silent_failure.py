@@ -84,7 +84,7 @@ def test_the_verdict_is_that_of_the_interval():
     rows = [row(differences={"test": worse}), row(arm="twins", low=-0.1), row(arm="mixed", low=None)]
     assert [line.split("the search is ")[1] for line in verdicts(rows, "full", ("test",))] == [
         "worse on the test questions", "not shown to differ on the test questions",
-        "better (no interval was kept) on the test questions"]
+        "+0.200 (no interval was kept, so nothing is claimed) on the test questions"]
     assert "not measured on people's titles" in verdicts(rows, "full")[0]
 
 
