@@ -964,6 +964,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                'semantic_nb/loss/train.py'),
                                         'semantic_nb.loss.train._column_prompts': ( '05_loss/training.html#_column_prompts',
                                                                                     'semantic_nb/loss/train.py'),
+                                        'semantic_nb.loss.train._dot_distance': ( '05_loss/training.html#_dot_distance',
+                                                                                  'semantic_nb/loss/train.py'),
                                         'semantic_nb.loss.train._help_to_train': ( '05_loss/training.html#_help_to_train',
                                                                                    'semantic_nb/loss/train.py'),
                                         'semantic_nb.loss.train._read_checkpoint': ( '05_loss/training.html#_read_checkpoint',

@@ -101,6 +101,7 @@ from ..store import fingerprint, write_json
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
     from sentence_transformers.base.evaluation import BaseEvaluator
+    from torch import Tensor
     from torch.nn import Module
     from transformers import Trainer, TrainerCallback
 
@@ -128,10 +129,18 @@ def build_loss(model: "SentenceTransformer", loss: LossSpec, dims: Sequence[int]
                    "similarity_fct": util.cos_sim if cosine else util.dot_score}
     elif cosine:
         options = {"distance_metric": losses.TripletDistanceMetric.COSINE, "triplet_margin": 0.3}
+    else:
+        options = {"distance_metric": _dot_distance}  # and the library's margin of 5
     if loss.hardness_mode and loss.name != "TripletLoss":
         options |= {"hardness_mode": loss.hardness_mode, "hardness_strength": loss.hardness_strength}
     plain = getattr(losses, loss.name)(model, **options)
     return losses.MatryoshkaLoss(model, plain, matryoshka_dims=list(dims)) if dims else plain
+
+# %% ../../nbs/05_loss/training.ipynb #tr000095
+def _dot_distance(a: "Tensor", b: "Tensor") -> "Tensor":
+    "For triplets of a model that is used with dot products; none of the library's own distances is that."
+    from sentence_transformers.util import pairwise_dot_score
+    return -pairwise_dot_score(a, b)
 
 # %% ../../nbs/05_loss/training.ipynb #7be07404
 def mine_negatives(pairs: PairSet, model: "SentenceTransformer", count: int, relative_margin: float = 0.05) -> PairSet:

@@ -2,6 +2,7 @@ import json
 from dataclasses import replace
 
 import pytest
+import torch
 
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import PairSet
@@ -141,6 +142,14 @@ def test_triplets_and_two_symmetries_train(domain, settings):
     paraphrases = PairSet("paraphrases", "symmetric", tuple(texts[:20]), tuple(texts[20:]))
     both = train_model(domain.spec.model.base, [*domain.pairs, paraphrases], STAGE, domain)
     assert set(both.manifest["facts"]["pairs"]) == {"paraphrases", *(p.name for p in domain.pairs)}
+
+
+def test_triplets_of_a_dot_model_are_compared_by_dot_products(domain):
+    model, loss = load_encoder(domain.spec.model.base, fresh=True), domain.spec.loss
+    model.similarity_fn_name = "dot"
+    built = build_loss(model, loss.model_copy(update={"name": "TripletLoss", "scale": 1.0}))
+    a, b = torch.tensor([[1.0, 2.0], [0.0, 1.0]]), torch.tensor([[3.0, 1.0], [2.0, 2.0]])
+    assert built.distance_metric(a, b).tolist() == [-5.0, -2.0] and built.get_config_dict()["triplet_margin"] == 5
 
 
 @pytest.mark.parametrize("dims", [(), (32, 16)])
