@@ -12,6 +12,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -262,6 +263,7 @@ def open_vectors(model: Encoder, shards: Shards, dim: int) -> VectorShards:
                             "their documents would never be found", "encode_shards(model, shards, dim)")
     vectors = VectorShards(shards, mark, dim, dim, model.similarity_fn_name)
     for half in vectors.folder.glob(".*"):  # of a program that was killed while it wrote, which takes seconds
-        if time.time() - half.stat().st_mtime > 3600:
-            half.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):  # its writer has just renamed it
+            if time.time() - half.stat().st_mtime > 3600:
+                half.unlink()
     return vectors
