@@ -25,7 +25,7 @@ class PairSource(_Section):
     name: _Name
     source: Literal["paraphrases", "clicks", "annotations", "documents"]
     symmetry: _Symmetry
-    rule: Literal["first_sentence", "title", "span"] | None = None
+    rule: Literal["first_sentence", "title", "span", "links"] | None = None
     adapt: Literal["corpus", False] = False
     path: str | None = None
     anchor: str = "anchor"

@@ -34,7 +34,9 @@ def make_checkout(root: Path, tiny_model: Path) -> Path:
         (folder / "qrels" / f"{split}.tsv").write_text(
             "query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, d, g in rows), encoding="utf-8")
     spec = (ROOT / "data" / "pydocs" / "spec.toml").read_text(encoding="utf-8")
-    for old, new in (('name = "pydocs"', 'name = "toy"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
+    links = spec[spec.index('[[data.pairs]]\nname = "see_also"'):spec.index("[loss]")]
+    mined = '[[data.pairs]]\nname = "mined"\nsource = "documents"\nrule = "first_sentence"\nsymmetry = "asymmetric"\n\n'
+    for old, new in ((links, mined), ('name = "pydocs"', 'name = "toy"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
                      ('base = "all-MiniLM-L6-v2"', f'base = "{tiny_model}"'),
                      ("dims = [384, 256, 128, 64, 32]", "dims = [32, 16, 8]"), ("\ndim = 128", "\ndim = 16"),
                      ("batch_size = 64", "batch_size = 32"), ("eval_every = 8  ", "eval_every = 2 "),
@@ -42,8 +44,7 @@ def make_checkout(root: Path, tiny_model: Path) -> Path:
                      ("\nclusters = 20", "\nclusters = 5"), ('\nlabelled = "duplicates.csv"', "\n")):
         assert old in spec, old
         spec = spec.replace(old, new)
-    mined = '[[data.pairs]]\nname = "mined"\nsource = "documents"\nrule = "first_sentence"\nsymmetry = "asymmetric"\n\n'
-    (folder / "spec.toml").write_text(spec.replace("[loss]", mined + "[loss]"), encoding="utf-8")
+    (folder / "spec.toml").write_text(spec, encoding="utf-8")
     ini = (ROOT / "settings.ini").read_text(encoding="utf-8")
     for old, new in (("data/pydocs/spec.toml", "data/toy/spec.toml"), ("profile = quick", "profile = tiny"),
                      ("\neval_every = 2\n", "\n")):  # dev is looked at as often as the spec says

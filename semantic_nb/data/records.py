@@ -93,6 +93,7 @@ class _Metadata(TypedDict, total=False):
     aliases: list[Text] | None
     group: MaybeText
     part: MaybeText
+    links: dict[Text, MaybeText] | None
 
 _DOCUMENT = {"_id": Text, "title": NotRequired[MaybeText], "text": MaybeText, "metadata": NotRequired[
     Annotated[_Metadata, BeforeValidator(lambda value: {} if _missing(value) or value == "" else value)]]}

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MINED_PACKAGES', 'public_objects', 'class_members', 'library_members', 'document_text', 'signature_of',
-           'split_signature', 'topic_of', 'corpus_row', 'mine']
+           'split_signature', 'topic_of', 'corpus_row', 'see_also', 'mine']
 
 # %% ../../nbs/domains/pydocs.ipynb #b7b93e42
 import importlib
@@ -189,6 +189,19 @@ def corpus_row(names: list[tuple[str, str, str]], text: str, max_signature: int 
             "metadata": {"library": library, "topic": topic_of(name), "aliases": [other for other, _, _ in others],
                          "group": ".".join(parts[-2:]) if is_method else parts[-1].lower()}}
 
+# %% ../../nbs/domains/pydocs.ipynb #pd-links-code
+_SEE_ALSO = re.compile(r"\nSee Also\n-{4,}\n(.*?)(?=\n\n[A-Z][A-Za-z ]+\n-{4,}\n|\Z)", re.DOTALL)
+_ENTRY = re.compile(r"^(?::\w+:)?`?~?\.?([\w.]+)`?[ ]*:[ ]+(\S.*(?:\n[ ]+.*)*)", re.MULTILINE)
+
+def see_also(id: str, text: str, ids: set[str]) -> dict[str, str]:
+    "What the `See Also` section of a docstring says of other documents, by their id. `ids`: all that there are."
+    scopes, links = id.split("."), {}
+    for name, words in (entry for section in _SEE_ALSO.findall(text) for entry in _ENTRY.findall(section)):
+        homes = (".".join([*scopes[:depth], name]) for depth in range(len(scopes), -1, -1))
+        if target := next((home for home in homes if home in ids and home != id), None):
+            links.setdefault(target, " ".join(words.split()))
+    return links
+
 # %% ../../nbs/domains/pydocs.ipynb #54b404ca
 def _mine_here() -> list[dict]:
     "Every document of every library, in this process. Use `mine`: what was imported before changes what is found."
@@ -199,7 +212,11 @@ def _mine_here() -> list[dict]:
                 last = name.rsplit(".", 1)[1]
                 signature, text = split_signature(last, thing, text)
                 names.setdefault((last, text), []).append((name, library, signature))
-    return sorted((corpus_row(known, text) for (_, text), known in names.items()), key=lambda row: row["_id"])
+    rows = sorted((corpus_row(known, text) for (_, text), known in names.items()), key=lambda row: row["_id"])
+    ids = {row["_id"] for row in rows}
+    for row in rows:
+        row["metadata"]["links"] = see_also(row["_id"], row["text"], ids)
+    return rows
 
 # %% ../../nbs/domains/pydocs.ipynb #6cd290b9
 _PARTS = {"train": 0.6, "dev": 0.12, "test": 0.28}

@@ -11,8 +11,8 @@ from hypothesis import given, settings as hypothesis_settings, strategies as st
 from semantic_nb.core import ContractError
 from semantic_nb.data.records import Corpus, Judged, PairSet, read_corpus, read_judged
 from semantic_nb.data.domain import (
-    _giant_group, _with_documents, copy_groups, held_out_documents, leak_free, load_domain, pairs_from_documents, parts,
-    split_queries)
+    _giant_group, _with_documents, copy_groups, held_out_documents, leak_free, load_corpus, load_domain,
+    pairs_from_documents, pairs_from_links, parts, split_queries)
 from semantic_nb.spec import load_spec
 
 links = st.dictionaries(st.sampled_from("abcdefgh"),
@@ -267,3 +267,47 @@ def test_a_span_is_a_part_of_its_document_and_left_out_of_the_positive():
     span = pairs.anchors[0].split()
     assert len(span) == 16 and words[words.index(span[0]):][:16] == span
     assert not set(span) & set(pairs.positives[0].split()) and len(pairs.positives[0].split()) == 74
+
+
+def linked(corpus, links):
+    "The corpus whose first document speaks of these others."
+    return replace(corpus, metadata=({"links": links}, *corpus.metadata[1:]))
+
+
+def test_a_link_pairs_its_words_with_the_document_that_it_leads_to():
+    corpus = Corpus(("a", "b", "c"), ("A", "B", "C"), ("about a", "about b", "about c"), ({},) * 3)
+    words = "merges\n  two frames by columns"
+    pairs = pairs_from_links(linked(corpus, {"b": words, "c": "too short", "a": "this document speaks of itself",
+                                             "elsewhere": "a page that nobody searches here"}))
+    assert list(zip(pairs.anchors, pairs.positives, pairs.documents)) == [
+        ("merges two frames by columns", "B\nabout b", "b")]
+    assert pairs.symmetry == "asymmetric" and not len(pairs_from_links(corpus))
+
+
+def test_links_to_a_document_of_the_test_are_left_out(domain_folder, settings):
+    corpus, path = read_lines(domain_folder / "corpus.jsonl"), domain_folder / "spec.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('rule = "first_sentence"', 'rule = "links"'))
+    links = {row["_id"]: f"words of a link to {row['_id']}" for row in corpus[1:]}
+    corpus[0]["metadata"] = corpus[0].get("metadata", {}) | {"links": links}
+    write_lines(domain_folder / "corpus.jsonl", corpus)
+    domain = load_domain(load_spec(path))
+    pairs = next(pairs for pairs in domain.pairs if pairs.name == "mined")
+    held = held_out_documents(load_corpus(domain.spec), domain.splits.values())
+    assert held & set(links) and set(pairs.documents) == set(links) - held
+    assert next(one for one in domain.findings if one.id == "data.leakage.mined").count == len(held & set(links))
+
+
+def test_documents_that_speak_of_no_other_are_refused_as_a_source_of_links(domain_folder, settings):
+    path = domain_folder / "spec.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace('rule = "first_sentence"', 'rule = "links"'))
+    with pytest.raises(ContractError, match="no document gives a pair of mined by rule 'links'"):
+        load_domain(load_spec(path))
+
+
+@pytest.mark.parametrize("links", [["b"], {"b": ["words"]}, "b"])
+def test_links_that_are_no_words_by_id_are_refused(domain_folder, settings, links):
+    corpus = read_lines(domain_folder / "corpus.jsonl")
+    corpus[0]["metadata"] = {"links": links}
+    write_lines(domain_folder / "corpus.jsonl", corpus)
+    with pytest.raises(ContractError, match="links"):
+        load_corpus(load_spec(domain_folder / "spec.toml"))

@@ -8,7 +8,8 @@ import pytest
 
 from semantic_nb.core import Settings
 from semantic_nb.spec import load_spec
-from semantic_nb.data.domain import copy_groups, load_corpus, load_domain
+from semantic_nb.data.domain import copy_groups, held_out_documents, load_corpus, load_domain
+from semantic_nb.domains.pydocs import see_also
 from semantic_nb.store import file_hash, fingerprint
 
 ROOT = Path(__file__).parents[2]
@@ -97,3 +98,21 @@ def test_nothing_outside_the_domain_knows_python_documentation():
     for path in (ROOT / "semantic_nb").glob("*.py"):
         if path.name != "_modidx.py":
             assert not re.search(r"pydocs|getdoc|numpydoc|sphinx", path.read_text(encoding="utf-8")), path.name
+
+
+def test_a_docstring_speaks_of_the_objects_that_its_see_also_names():
+    text = ("Join two frames.\n\nSee Also\n--------\nmerge : Merge on columns of\n    another frame as well.\n"
+            "frame.join : Join as before with itself.\n:func:`~lib.sort` : Put the rows in an order.\n"
+            "absent : An object that is nowhere.\n\nNotes\n-----\nlater : not a part")
+    ids = {"lib.frame.join", "lib.frame.merge", "lib.sort", "lib.frame.later"}
+    assert see_also("lib.frame.join", text, ids) == {"lib.frame.merge": "Merge on columns of another frame as well.",
+                                                     "lib.sort": "Put the rows in an order."}
+
+
+def test_links_lead_to_documents_and_a_thousand_can_be_trained_on(corpus):
+    assert all(target in corpus.position for meta in corpus.metadata for target in meta["links"])
+    with Settings.load(ROOT, profile="full").active():
+        domain = load_domain(load_spec(FOLDER / "spec.toml"))
+    held = held_out_documents(corpus, domain.splits.values())
+    pairs = next(pairs for pairs in domain.pairs if pairs.name == "see_also")
+    assert len(pairs) >= 1_000 and not held & set(pairs.documents)

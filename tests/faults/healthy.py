@@ -18,9 +18,11 @@ PYDOCS = ROOT / "data" / "pydocs"
 QUESTIONS = {"train": 20, "dev": 12, "test": 30, "production": 20}
 MORE = QUESTIONS | {"train": 300}
 PAIRS, LABELLED = 200, 40
+LINKS = (PYDOCS / "spec.toml").read_text(encoding="utf-8").partition('[[data.pairs]]\nname = "see_also"')[1:]
+LINKS = "".join(LINKS).partition("[loss]")[0]
 CHANGES = (
     ('name = "pydocs"', 'name = "small"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
-    ("documents = 14_000", "documents = 1000"),
+    ("documents = 14_000", "documents = 1000"), (LINKS, ""),  # so few documents hardly speak of one another
     ('source = "annotations"', 'source = "annotations"\npath = "pairs.jsonl"'),
     ('method = "kmeans"\nclusters = 20 ', 'method = "communities"\nthreshold = "calibrate"'),
     ('labelled = "duplicates.csv"', 'labelled = "labelled.jsonl"'),

@@ -2,8 +2,8 @@
 
     python tests/measurements/learning_curve.py [--profile full] [--pairs 250 500 1000 2000 0] [--seeds 1 2 3]
 
-Stage 1 is trained on so many pairs of each source (0: all), its axes are put in order if the spec rotates, and the test
-questions are asked at full and at the served size; each is compared with the untouched base at full size. Where
+Stage 1 is trained on so many pairs of the first source (0: all), its axes are put in order if the spec rotates, and the
+test questions are asked at full and at the served size; each is compared with the untouched base at full size. Where
 DEVELOPMENT_DATA names a folder with `so_questions`, titles that people typed are asked, too, as in results.py. Writes
 `learning_curve.json` beside the spec, after each number of pairs. Scores are averaged over the seeds question by
 question.
@@ -57,6 +57,7 @@ def trained_on(spec: PipelineSpec, pairs: int, seed: int) -> tuple[int, Scores]:
     looks = 4 if pairs else 0  # 250 pairs are eight steps, and dev has to be looked at in between
     with replace(Settings.current(), pairs=pairs, seed=seed, eval_every=looks).active():
         domain = load_domain(spec)
+        domain = replace(domain, pairs=domain.pairs[:1])
         model = str(learn_space(domain).path / "model")
         if spec.model.rotate:
             model = str(order_axes(model, domain).path / "model")

@@ -5,14 +5,13 @@
 Writes `recipe.json` beside the spec that settings.ini names, after each arm: one row with the score at full size and at
 the served size, rotated, on the written dev questions and on a third of the titles that people typed (FOLDER is a
 BEIR-like folder whose judgments name documents of the same corpus; the other two thirds are left for the results). Each
-is compared with the untouched base at full size. 4,000 documents are searched. Trainings are kept in the store, so an
-interrupted run goes on.
+is compared with the untouched base at full size. 4,000 documents are searched. Every arm trains on the first source of
+pairs alone, but the one that adds the others. Trainings are kept in the store, so an interrupted run goes on.
 """
 from __future__ import annotations
 
 import argparse
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,8 +21,8 @@ import numpy as np
 
 from results import part_of_titles
 from semantic_nb.core import Settings
-from semantic_nb.data.domain import held_out_documents, leak_free, load_corpus, load_domain, sample_corpus
-from semantic_nb.data.records import Corpus, Judged, PairSet
+from semantic_nb.data.domain import load_corpus, load_domain, sample_corpus
+from semantic_nb.data.records import Judged
 from semantic_nb.encoder import corpus_vectors, encode, load_encoder, truncate
 from semantic_nb.measure import compare, exact_search, per_query
 from semantic_nb.model import axes_by_weight, compress, learn_space
@@ -53,33 +52,6 @@ ARMS = {"1 epoch": {"training": {"epochs": 1}},
         "2 epochs, then Matryoshka, rate 1e-5": {"training": {"epochs": 2, "compress_learning_rate": 1e-5}},
         "2 epochs, then 2 of Matryoshka, rate 1e-5": {
             "training": {"epochs": 2, "compress_epochs": 2, "compress_learning_rate": 1e-5}}}
-
-
-SECTION = re.compile(r"\nSee Also\n-{4,}\n(.*?)(?=\n\n[A-Z][A-Za-z ]+\n-{4,}\n|\Z)", re.DOTALL)
-ENTRY = re.compile(r"^(?::\w+:)?`?~?\.?([\w.]+)`?[ ]*:[ ]+(\S.*(?:\n[ ]+.*)*)", re.MULTILINE)
-
-
-def see_also(corpus: Corpus, least: int = 4) -> PairSet:
-    """Asymmetric: what numpydoc's `See Also` sections say of another object of the corpus, in at least `least` words,
-    and that object's document."""
-    rows = []
-    for id, text in zip(corpus.ids, corpus.texts):
-        scopes = id.split(".")
-        for name, said in (entry for section in SECTION.findall(text) for entry in ENTRY.findall(section)):
-            homes = [".".join([*scopes[:depth], name]) for depth in range(len(scopes), -1, -1)]
-            target = next((home for home in homes if home in corpus.position and home != id), None)
-            if target and len(said.split()) >= least:
-                rows.append((" ".join(said.split()), corpus.passages[corpus.position[target]], target))
-    return PairSet.of("see also", "asymmetric", list(dict.fromkeys(rows)))
-
-
-def more_pairs(domain: Domain, whole: Corpus) -> Domain:
-    "The domain with the pairs of `see_also` whose documents no judged question needs."
-    held = held_out_documents(whole, domain.splits.values())
-    asked = {text for judged in domain.splits.values() for text in judged.queries.values()}
-    clean, finding = leak_free(see_also(whole), held, asked)
-    print(f"see also: {len(clean):,} pairs; {finding.evidence}")
-    return replace(domain, pairs=(*domain.pairs, clean))
 
 
 def changed(spec: PipelineSpec, sections: dict[str, dict]) -> PipelineSpec:
@@ -149,8 +121,8 @@ def main() -> None:
         for name in chosen.arms:
             if name in found:
                 continue
-            chosen_domain = more_pairs(domain, whole) if name == SEE_ALSO else domain
-            chosen_domain = replace(chosen_domain, spec=changed(spec, ARMS[name]))
+            sources = domain.pairs if name == SEE_ALSO else domain.pairs[:1]
+            chosen_domain = replace(domain, pairs=sources, spec=changed(spec, ARMS[name]))
             arm = learn_space(chosen_domain)
             arm = compress(arm, chosen_domain) if "then" in name else arm
             keep(name, load_encoder(str(arm.path / "model"), spec.model))

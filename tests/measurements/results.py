@@ -56,12 +56,11 @@ def part_of_titles(folder: Path, corpus: Corpus, part: str) -> Judged:
 
 
 def unordered(domain: Domain, first: Path) -> str:
-    """Matryoshka from stage 1 as it was, without the rotation, and at its rate, because the axes are still to be put
-    in order: what stage 2 is compared with in chapter 06."""
+    "Matryoshka from stage 1 as it was, without the rotation: what stage 2 is compared with in chapter 06."
     from semantic_nb.loss.train import Stage, train_model
     from semantic_nb.model import _with_negatives
     training, base = domain.spec.training, str(first / "model")
-    stage = Stage("unordered", training.compress_epochs, training.learning_rate, domain.spec.model.dims)
+    stage = Stage("unordered", training.compress_epochs, training.compress_learning_rate, domain.spec.model.dims)
     return str(train_model(base, _with_negatives(domain, base), stage, domain).path / "model")
 
 

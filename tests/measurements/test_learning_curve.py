@@ -17,9 +17,10 @@ def test_seeds_are_averaged_question_by_question_and_compared_with_the_base():
 
 
 def test_a_point_of_the_curve_is_trained_on_so_many_pairs(spec, settings):
+    spec = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 4})})
     count, scores = trained_on(spec, 16, 1)
     everything, _ = trained_on(spec, 0, 1)
-    assert count <= 16 * len(spec.data.pairs) and count < everything
+    assert count <= 16 and count < everything
     assert set(scores) == {("test", spec.model.dims[0]), ("test", spec.index.dim)}
     with replace(Settings.current(), pairs=16).active():
         domain = load_domain(spec)

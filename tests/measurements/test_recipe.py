@@ -1,31 +1,9 @@
-"""The trial of recipes: what its arms change, and the pairs that documents hold of one another."""
+"""The trial of recipes: what its arms change, and what they are compared with."""
 import numpy as np
 import pytest
 
-from recipe import ALL, ARMS, averaged, changed, row_of, see_also
-from semantic_nb.data.records import Corpus
+from recipe import ALL, ARMS, averaged, changed, row_of
 from semantic_nb.encoder import load_encoder
-
-SECTION = "\n\nSee Also\n--------\n"
-
-
-def corpus_of(texts):
-    return Corpus(tuple(texts), tuple(texts), tuple(texts.values()), ({},) * len(texts))
-
-
-def test_see_also_pairs_what_is_said_of_another_object_with_its_document():
-    corpus = corpus_of({
-        "lib.frame.join": "Join two frames." + SECTION + "merge : Merge on columns of\n    another frame as well.\n"
-                          "frame.join : Join as before with itself.\nlib.sort : Short.\n\n"
-                          "Notes\n-----\nmerge : not a part",
-        "lib.frame.merge": "Merge two frames." + SECTION + ":func:`~lib.sort` : Put the rows in an order.\n"
-                           "absent : An object that is nowhere.",
-        "lib.sort": "Sort the rows."})
-    pairs = see_also(corpus)
-    assert list(zip(pairs.anchors, pairs.documents)) == [
-        ("Merge on columns of another frame as well.", "lib.frame.merge"), ("Put the rows in an order.", "lib.sort")]
-    assert pairs.positives == (corpus.passages[1], corpus.passages[2]) and pairs.symmetry == "asymmetric"
-
 
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_changes_what_its_name_says_and_nothing_else(spec, name):
