@@ -18,11 +18,11 @@ def test_seeds_are_averaged_question_by_question_and_compared_with_the_base():
 
 def test_a_point_of_the_curve_is_trained_on_so_many_pairs(spec, settings):
     spec = spec.model_copy(update={"training": spec.training.model_copy(update={"epochs": 4})})
-    count, scores = trained_on(spec, 16, 1)
+    count, scores = trained_on(spec, 8, 1)
     everything, _ = trained_on(spec, 0, 1)
-    assert count <= 16 and count < everything
+    assert count <= 8 and count < everything
     assert set(scores) == {("test", spec.model.dims[0]), ("test", spec.index.dim)}
-    with replace(Settings.current(), pairs=16).active():
+    with replace(Settings.current(), pairs=8).active():
         domain = load_domain(spec)
         base = scores_of(spec.model.base, domain, [spec.model.dims[0]])["test", spec.model.dims[0]]
     assert base.shape == scores["test", spec.index.dim].shape
