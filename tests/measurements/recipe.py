@@ -5,8 +5,9 @@
 Writes `recipe.json` beside the spec that settings.ini names, after each arm: one row with the score at full size and at
 the served size, rotated, on the written dev questions and on a third of the titles that people typed (FOLDER is a
 BEIR-like folder whose judgments name documents of the same corpus; the other two thirds are left for the results). Each
-is compared with the untouched base at full size. 4,000 documents are searched. Every arm trains on the first source of
-pairs alone, but the one that adds the others. Trainings are kept in the store, so an interrupted run goes on.
+is compared with the untouched base at full size. Every arm trains on the first source of pairs alone, but the one that
+adds the others; that one is also compared with the same arm without them. 4,000 documents are searched. Trainings are
+kept in the store, so an interrupted run goes on.
 """
 from __future__ import annotations
 
@@ -36,14 +37,14 @@ if TYPE_CHECKING:
     from semantic_nb.spec import PipelineSpec
 
 DOCUMENTS = 4_000  # searched: those with an answer, and others by hash; the choice between recipes needs no more
-SEE_ALSO = "2 epochs, with See Also pairs"
+SEE_ALSO, WITHOUT = "2 epochs, with See Also pairs", "2 epochs"
 AVERAGED = "4 epochs", SEE_ALSO
 ALL = ("query_to_doc", "query_to_query", "doc_to_query", "doc_to_doc")
 ARMS = {"1 epoch": {"training": {"epochs": 1}},
         "4 epochs": {"training": {"epochs": 4}},
         "2 epochs, 2 mined negatives": {"training": {"epochs": 2}, "loss": {"mined_negatives": 2}},
         SEE_ALSO: {"training": {"epochs": 2}},
-        "2 epochs": {"training": {"epochs": 2}},
+        WITHOUT: {"training": {"epochs": 2}},
         "4 epochs, 2 mined negatives": {"training": {"epochs": 4}, "loss": {"mined_negatives": 2}},
         "4 epochs, rate 2e-5": {"training": {"epochs": 4, "learning_rate": 2e-5}},
         "4 epochs, rate 1e-4": {"training": {"epochs": 4, "learning_rate": 1e-4}},
@@ -75,6 +76,14 @@ def scores(model: SentenceTransformer, domain: Domain, sets: dict[str, Judged]) 
     return values
 
 
+def trained(name: str, domain: Domain) -> str:
+    "The folder of the model that an arm trains."
+    sources = domain.pairs if name == SEE_ALSO else domain.pairs[:1]
+    domain = replace(domain, pairs=sources, spec=changed(domain.spec, ARMS[name]))
+    arm = learn_space(domain)
+    return str((compress(arm, domain) if "then" in name else arm).path / "model")
+
+
 def averaged(first: str, second: str, spec: PipelineSpec) -> SentenceTransformer:
     "A model whose weights are the means of two."
     model, other = load_encoder(first, spec.model, fresh=True), load_encoder(second, spec.model).state_dict()
@@ -88,6 +97,12 @@ def row_of(name: str, values: dict[tuple[str, str], np.ndarray], base: dict[tupl
     return {"arm": name, "scores": {f"{voice}, {size}": {"value": float(one.mean()),
                                                          **asdict(compare(one, base[voice, "full"]))}
                                     for (voice, size), one in values.items()}}
+
+
+def added(with_all: dict[tuple[str, str], np.ndarray], first_alone: dict[tuple[str, str], np.ndarray]) -> dict:
+    "What the further sources of pairs add, on each set and size."
+    return {"a": SEE_ALSO, "b": WITHOUT, "scores": {f"{voice}, {size}": asdict(compare(one, first_alone[voice, size]))
+                                                    for (voice, size), one in with_all.items()}}
 
 
 def table(rows: Sequence[dict]) -> Table:
@@ -107,27 +122,28 @@ def main() -> None:
         domain, whole, file = load_domain(spec), load_corpus(spec), spec.folder / "recipe.json"
         sets = {"written": domain.splits[spec.validation.dev], "titles": part_of_titles(chosen.people, whole, "dev")}
         searched = replace(domain, corpus=sample_corpus(whole, sets.values(), DOCUMENTS))
-        rows = json.loads(file.read_text(encoding="utf-8"))["rows"] if file.is_file() else []
+        stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"rows": []}
         base = scores(load_encoder(spec.model.base, spec.model), searched, sets)
-        found = {row["arm"]: row for row in rows} | {"base": row_of("base", base, base)}
+        found = {row["arm"]: row for row in stored["rows"]} | {"base": row_of("base", base, base)}
+        kept = {"name": spec.name, "profile": chosen.profile, "metric": spec.validation.metric,
+                "documents": len(searched.corpus), "served": spec.index.dim, "added": stored.get("added")}
 
         def keep(name: str, model: SentenceTransformer) -> None:
             found[name] = row_of(name, scores(model, searched, sets), base)
-            write_json(file, {"name": spec.name, "profile": chosen.profile, "metric": spec.validation.metric,
-                              "documents": len(searched.corpus), "served": spec.index.dim,
-                              "rows": list(found.values())})
+            write_json(file, {**kept, "rows": list(found.values())})
             print(table([found[name]]), flush=True)
 
         for name in chosen.arms:
             if name in found:
                 continue
-            sources = domain.pairs if name == SEE_ALSO else domain.pairs[:1]
-            chosen_domain = replace(domain, pairs=sources, spec=changed(spec, ARMS[name]))
-            arm = learn_space(chosen_domain)
-            arm = compress(arm, chosen_domain) if "then" in name else arm
-            keep(name, load_encoder(str(arm.path / "model"), spec.model))
+            model = trained(name, domain)
+            keep(name, load_encoder(model, spec.model))
             if name in AVERAGED:
-                keep(f"{name}, averaged with the base", averaged(str(arm.path / "model"), spec.model.base, spec))
+                keep(f"{name}, averaged with the base", averaged(model, spec.model.base, spec))
+        if {SEE_ALSO, WITHOUT} <= set(chosen.arms) and not kept["added"]:
+            pair = [load_encoder(trained(name, domain), spec.model) for name in (SEE_ALSO, WITHOUT)]
+            kept["added"] = added(*(scores(model, searched, sets) for model in pair))
+            write_json(file, {**kept, "rows": list(found.values())})
     print(table(list(found.values())))
 
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from recipe import ALL, ARMS, averaged, changed, row_of
+from recipe import ALL, ARMS, added, averaged, changed, row_of
 from semantic_nb.encoder import load_encoder
 
 @pytest.mark.parametrize("name", ARMS)
@@ -36,3 +36,10 @@ def test_every_cell_is_compared_with_the_base_at_full_size():
     row = row_of("arm", {key: values + 0.1 for key, values in base.items()}, base)
     assert row["scores"]["written, full"]["difference"] == pytest.approx(0.1)
     assert row["scores"]["written, served"]["difference"] == pytest.approx(-0.3)
+
+
+def test_what_further_pairs_add_is_compared_on_the_same_set_and_size():
+    first = {("titles", "full"): np.array([0.2, 0.4, 0.6]), ("titles", "served"): np.array([0.0, 0.1, 0.2])}
+    found = added({key: values + 0.1 for key, values in first.items()}, first)["scores"]
+    assert list(found) == ["titles, full", "titles, served"]
+    assert all(one["difference"] == pytest.approx(0.1) and one["n"] == 3 for one in found.values())
