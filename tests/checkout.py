@@ -36,7 +36,8 @@ def make_checkout(root: Path, tiny_model: Path) -> Path:
     spec = (ROOT / "data" / "pydocs" / "spec.toml").read_text(encoding="utf-8")
     links = spec[spec.index('[[data.pairs]]\nname = "see_also"'):spec.index("[loss]")]
     mined = '[[data.pairs]]\nname = "mined"\nsource = "documents"\nrule = "first_sentence"\nsymmetry = "asymmetric"\n\n'
-    for old, new in ((links, mined), ('name = "pydocs"', 'name = "toy"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
+    for old, new in ((links, mined), ('name = "pydocs"', 'name = "toy"'),
+                     ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
                      ('base = "all-MiniLM-L6-v2"', f'base = "{tiny_model}"'),
                      ("dims = [384, 256, 128, 64, 32]", "dims = [32, 16, 8]"), ("\ndim = 128", "\ndim = 16"),
                      ("batch_size = 64", "batch_size = 32"), ("eval_every = 8  ", "eval_every = 2 "),

@@ -177,9 +177,10 @@ NEAR_COPY_CODE: tuple[Callable, ...] = (
 
 # %% ../../nbs/02_data/near_copies.ipynb #6d8eeb9b
 def duplicate_pairs(pairs: PairSet) -> Finding:
-    "Exact repeats of an (anchor, positive) pair, and positives with several anchors (false negatives within a batch)."
+    """`data.duplicates.{name}`: exact repeats of an (anchor, positive) pair, and positives with several anchors (false
+    negatives within a batch)."""
     repeats = len(pairs) - len(set(zip(pairs.anchors, pairs.positives)))
     shared = len(pairs) - len(set(pairs.positives)) - repeats
-    return Finding("data.duplicates", "doubt" if repeats or shared else "ok", repeats + shared,
+    return Finding(f"data.duplicates.{pairs.name}", "doubt" if repeats or shared else "ok", repeats + shared,
                    f"{repeats} exact repeats, {shared} positives with a second anchor, of {len(pairs)} pairs",
                    "drop repeats; keep equal texts out of one batch (NO_DUPLICATES)" if repeats or shared else "")

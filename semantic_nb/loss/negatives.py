@@ -158,8 +158,8 @@ def _hashed_rows(pairs: PairSet, size: int) -> list[int]:
 # %% ../../nbs/05_loss/negatives.ipynb #c7aa9e13
 def false_negatives(pairs: PairSet, embed: _PairEmbedding | None, batch_size: int, sample: int = 2000,
                     counted: Sequence[str] = BY_WORDING, limit: float = _SHARE_LIMIT) -> Finding:
-    """False negatives in random batches: doubt if the expected share of anchors that meet one
-    of the `counted` grades exceeds `limit`.
+    """`data.false_negatives.{name}`: false negatives in random batches; doubt if the expected share of anchors that
+    meet one of the `counted` grades exceeds `limit`.
 
     Args:
         embed: as in `find_conflicts`; only the drawn texts are embedded. None: `closer` is not looked at.
@@ -170,9 +170,10 @@ def false_negatives(pairs: PairSet, embed: _PairEmbedding | None, batch_size: in
     if "closer" in counted and embed is None:
         raise ContractError("loss.grades", "closer is counted, and there are no vectors",
                             "a model's opinion needs a model", "give embed, or count the wording only")
+    id = f"data.false_negatives.{pairs.name}"
     if len(pairs) < 2:
-        return Finding("data.false_negatives", "doubt", 0,
-                       f"not enough evidence: {len(pairs)} pairs make no batch", "give more pairs")
+        return Finding(id, "doubt", 0, f"not enough evidence: {len(pairs)} pairs make no batch",
+                       "give more pairs")
     rows = _hashed_rows(pairs, max(sample, batch_size))
     if isinstance(embed, tuple):
         embed = tuple(np.asarray(vectors)[rows] for vectors in embed)
@@ -185,7 +186,7 @@ def false_negatives(pairs: PairSet, embed: _PairEmbedding | None, batch_size: in
     status, fix = "ok", ""
     if share > limit:
         status, fix = "doubt", "NO_DUPLICATES for identical ones; conflict_free for near-copies"
-    return Finding("data.false_negatives", status, len(conflicts.cells(counted)), evidence, fix,
+    return Finding(id, status, len(conflicts.cells(counted)), evidence, fix,
                    _conflict_rows(conflicts, rows))
 
 # %% ../../nbs/05_loss/negatives.ipynb #6c301f4c
