@@ -150,9 +150,11 @@ def pairs_from_documents(corpus: Corpus, rule: str, min_words: int = 4) -> PairS
     Args:
         rule: `title` (anchor: the title; positive: the text), `first_sentence` (the first sentence; title and the rest)
             or `span` (up to 16 words from a place chosen by hash; title and the rest: the inverse cloze task of Lee et
-            al., 2019), for documents without either.
+            al., 2019), for documents without either; `links`: see `pairs_from_links`.
         min_words: pairs with fewer words on either side are left out.
     """
+    if rule == "links":
+        return pairs_from_links(corpus, min_words)
     rows = []
     for id, title, text in zip(corpus.ids, corpus.titles, corpus.texts):
         anchor, body, positive = title, text, text
@@ -213,7 +215,7 @@ def _pairs_of_source(source: PairSource, spec: PipelineSpec, corpus: Corpus | No
     if corpus is None:
         return None
     rule = source.rule or "title"
-    mined = pairs_from_links(corpus) if rule == "links" else pairs_from_documents(corpus, rule)
+    mined = pairs_from_documents(corpus, rule)
     if not len(mined):
         raise ContractError("data.pairs", f"no document gives a pair of {source.name} by rule {rule!r}",
                             "training needs pairs",

@@ -282,6 +282,7 @@ def test_a_link_pairs_its_words_with_the_document_that_it_leads_to():
     assert list(zip(pairs.anchors, pairs.positives, pairs.documents)) == [
         ("merges two frames by columns", "B\nabout b", "b")]
     assert pairs.symmetry == "asymmetric" and not len(pairs_from_links(corpus))
+    assert pairs_from_documents(linked(corpus, {"b": words}), "links") == pairs
 
 
 def test_links_to_a_document_of_the_test_are_left_out(domain_folder, settings):
