@@ -4,6 +4,8 @@ from pathlib import Path
 from foreign import write_lines
 
 ROOT = Path(__file__).resolve().parents[1]
+SPEC = (ROOT / "data" / "pydocs" / "spec.toml").read_text(encoding="utf-8")
+LINKS = SPEC[SPEC.index('[[data.pairs]]\nname = "see_also"'):SPEC.index("[loss]")]  # a source that few documents fill
 ACTIONS = {"sort": "order the items of a list", "filter": "keep the items that pass a test",
            "join": "put many texts together", "split": "cut a text into parts",
            "invert": "compute the inverse of a matrix", "plot": "draw a curve on axes",
@@ -33,10 +35,9 @@ def make_checkout(root: Path, tiny_model: Path) -> Path:
     for split, rows in qrels.items():
         (folder / "qrels" / f"{split}.tsv").write_text(
             "query-id\tcorpus-id\tscore\n" + "".join(f"{q}\t{d}\t{g}\n" for q, d, g in rows), encoding="utf-8")
-    spec = (ROOT / "data" / "pydocs" / "spec.toml").read_text(encoding="utf-8")
-    links = spec[spec.index('[[data.pairs]]\nname = "see_also"'):spec.index("[loss]")]
     mined = '[[data.pairs]]\nname = "mined"\nsource = "documents"\nrule = "first_sentence"\nsymmetry = "asymmetric"\n\n'
-    for old, new in ((links, mined), ('name = "pydocs"', 'name = "toy"'),
+    spec = SPEC
+    for old, new in ((LINKS, mined), ('name = "pydocs"', 'name = "toy"'),
                      ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
                      ('base = "all-MiniLM-L6-v2"', f'base = "{tiny_model}"'),
                      ("dims = [384, 256, 128, 64, 32]", "dims = [32, 16, 8]"), ("\ndim = 128", "\ndim = 16"),

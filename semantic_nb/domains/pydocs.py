@@ -120,7 +120,8 @@ def library_members(library: str) -> Iterator[tuple[str, object]]:
 
 # %% ../../nbs/domains/pydocs.ipynb #141e851c
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
-_EXAMPLES = re.compile(r"\n+Examples\n-{4,}\n.*?(?=\n\n[A-Z][A-Za-z ]+\n-{4,}\n|\Z)", re.DOTALL)
+_SECTION_END = r"(?=\n\n[A-Z][A-Za-z ]+\n-{4,}\n|\Z)"  # the next heading of numpydoc
+_EXAMPLES = re.compile(rf"\n+Examples\n-{{4,}}\n.*?{_SECTION_END}", re.DOTALL)
 _MIN_WORDS = 8
 
 def document_text(thing: object) -> str:
@@ -190,7 +191,7 @@ def corpus_row(names: list[tuple[str, str, str]], text: str, max_signature: int 
                          "group": ".".join(parts[-2:]) if is_method else parts[-1].lower()}}
 
 # %% ../../nbs/domains/pydocs.ipynb #pd-links-code
-_SEE_ALSO = re.compile(r"\nSee Also\n-{4,}\n(.*?)(?=\n\n[A-Z][A-Za-z ]+\n-{4,}\n|\Z)", re.DOTALL)
+_SEE_ALSO = re.compile(rf"\nSee Also\n-{{4,}}\n(.*?){_SECTION_END}", re.DOTALL)
 _ENTRY = re.compile(r"^(?::\w+:)?`?~?\.?([\w.]+)`?[ ]*:[ ]+(\S.*(?:\n[ ]+.*)*)", re.MULTILINE)
 
 def see_also(id: str, text: str, ids: set[str]) -> dict[str, str]:

@@ -172,8 +172,7 @@ def false_negatives(pairs: PairSet, embed: _PairEmbedding | None, batch_size: in
                             "a model's opinion needs a model", "give embed, or count the wording only")
     id = f"data.false_negatives.{pairs.name}"
     if len(pairs) < 2:
-        return Finding(id, "doubt", 0, f"not enough evidence: {len(pairs)} pairs make no batch",
-                       "give more pairs")
+        return Finding(id, "doubt", 0, f"not enough evidence: {len(pairs)} pairs make no batch", "give more pairs")
     rows = _hashed_rows(pairs, max(sample, batch_size))
     if isinstance(embed, tuple):
         embed = tuple(np.asarray(vectors)[rows] for vectors in embed)
@@ -186,8 +185,7 @@ def false_negatives(pairs: PairSet, embed: _PairEmbedding | None, batch_size: in
     status, fix = "ok", ""
     if share > limit:
         status, fix = "doubt", "NO_DUPLICATES for identical ones; conflict_free for near-copies"
-    return Finding(id, status, len(conflicts.cells(counted)), evidence, fix,
-                   _conflict_rows(conflicts, rows))
+    return Finding(id, status, len(conflicts.cells(counted)), evidence, fix, _conflict_rows(conflicts, rows))
 
 # %% ../../nbs/05_loss/negatives.ipynb #6c301f4c
 def _by_grade(conflicts: Conflicts, batch_size: int, with_vectors: bool) -> str:

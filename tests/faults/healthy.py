@@ -6,6 +6,7 @@ what depends on files and artifacts alone.
 from functools import cache
 from pathlib import Path
 
+from checkout import LINKS
 from foreign import write_lines
 from semantic_nb.core import Settings
 from semantic_nb.data.records import Corpus, Judged, read_judged, write_corpus
@@ -18,8 +19,6 @@ PYDOCS = ROOT / "data" / "pydocs"
 QUESTIONS = {"train": 20, "dev": 12, "test": 30, "production": 20}
 MORE = QUESTIONS | {"train": 300}
 PAIRS, LABELLED = 200, 40
-LINKS = (PYDOCS / "spec.toml").read_text(encoding="utf-8").partition('[[data.pairs]]\nname = "see_also"')[1:]
-LINKS = "".join(LINKS).partition("[loss]")[0]
 CHANGES = (
     ('name = "pydocs"', 'name = "small"'), ('"semantic_nb.domains.pydocs:mine"', '"corpus.jsonl"'),
     ("documents = 14_000", "documents = 1000"), (LINKS, ""),  # so few documents hardly speak of one another

@@ -5,6 +5,7 @@ import pytest
 from recipe import ALL, ARMS, added, averaged, changed, row_of
 from semantic_nb.encoder import load_encoder
 
+
 @pytest.mark.parametrize("name", ARMS)
 def test_an_arm_changes_what_its_name_says_and_nothing_else(spec, name):
     arm = changed(spec, ARMS[name])
